@@ -1,0 +1,1 @@
+"""How each kind of kernel is laid out for a core."""

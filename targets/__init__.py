@@ -1,0 +1,1 @@
+"""What Armature compiles for (cores, boards) and what it runs on (devices)."""
