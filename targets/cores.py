@@ -77,8 +77,8 @@ N2 = ("neoverse-n2", "cortex-a710", "max")
 V1 = ("neoverse-v1", "max")
 
 # Why A76 to A78C have neoverse-n1 as -mcpu: LLVM 22 schedules them as A57s (llvm-project pull request 211209
-# mends that later), with 64-bit vector pipes. The N1 has a model of its own, with A76's 128-bit pipes, and the
-# same instructions for user code. X1 and later have models that fit. X1C is compiled as X1, because QEMU 7.2
+# mends that later), with 64-bit vector pipes. The N1 has a model of its own, with A76's 128-bit pipes, and
+# the same instructions for user code. X1 and later have models that fit. X1C is compiled as X1, as QEMU 7.2
 # has no model between cortex-a76 and max.
 #
 # FMA per cycle: "ASIMD FP multiply accumulate, Q-form" in Arm's Software Optimization Guides, section 3, as
