@@ -1,0 +1,172 @@
+"""Operators that Armature schedules itself are written as that kind's kernel; the rest are left to TVM.
+
+Works on the NHWC graph. An operator is taken when its weights are constants and its form is one that a
+kind knows; weights are padded to CHANNEL_MULTIPLE outputs here, and packed when scheduled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from schedules import conv, dense, depthwise, pointwise, pool
+from schedules.kernel import CHANNEL_MULTIPLE, round_up
+from schedules.window import Window
+from tvm import ir, relax, tirx
+from tvm.relax.expr_functor import PyExprMutator, mutator
+
+from compile.passes.constants import array_of, constant
+
+OUT_ELEMENTWISE_FUSABLE = 4
+"""OpPatternKind of a kernel that takes element-wise work into its epilogue (tvm/relax/op_attr_types.h)."""
+
+Weights = NDArray[np.float32]
+
+
+@ir.transform.module_pass(opt_level=0)
+class SelectKernels:
+    """Replace operators by calls of kernels, which are added to the module."""
+
+    def transform_module(self, module: ir.IRModule, _context: object) -> ir.IRModule:
+        """The module with its `main` calling kernels of our kinds."""
+        selector = _Selector(module)
+        main = module.get_global_var("main")
+        selector.builder_.update_func(main, selector.visit_expr(module[main]))
+        return selector.builder_.get()
+
+
+@mutator
+class _Selector(PyExprMutator):
+    def visit_call_(self, call: ir.Call) -> ir.Expr:
+        call = self.builder_.normalize(self.visit_expr_post_order(call))
+        name = getattr(call.op, "name", "")
+        if name not in SELECTORS or not _is_static_float(call):
+            return call
+        kernel = self._stem(call) if name == "relax.nn.conv2d" else None
+        if kernel is None:
+            kernel = SELECTORS[name](self.builder_, call)
+        return call if kernel is None else kernel
+
+    def _stem(self, convolution: ir.Call) -> ir.Expr | None:
+        """A dense convolution of a transposed image reads the image itself."""
+        source = self.lookup_binding(convolution.args[0])
+        if not isinstance(source, ir.Call) or getattr(source.op, "name", "") != "relax.permute_dims":
+            return None
+        if [int(axis) for axis in source.attrs.axes] != [0, 2, 3, 1]:
+            return None
+        return _convolution(self.builder_, convolution, channels_first=source.args[0])
+
+
+def _emit(
+    builder: relax.BlockBuilder, define: Callable[..., object], tensors: list[ir.Expr], *settings: object
+) -> ir.Expr:
+    """A call of the kernel that `define(*tensors, *settings)` writes, named for its kind."""
+    return builder.call_te(
+        lambda *placeholders: define(*placeholders, *settings),
+        *tensors,
+        primfunc_name_hint=define.__module__.rpartition(".")[2],
+        primfunc_attrs={"op_pattern": OUT_ELEMENTWISE_FUSABLE},
+    )
+
+
+def _convolution(
+    builder: relax.BlockBuilder, call: ir.Call, channels_first: ir.Expr | None = None
+) -> ir.Expr | None:
+    """The kernel of an NHWC convolution; where its data is a transposed NCHW tensor, given as
+    `channels_first`, only the kinds that read that layout are considered.
+    """
+    data, weight, attrs = call.args[0], array_of(call.args[1]), call.attrs
+    if weight is None or (attrs.data_layout, attrs.kernel_layout) != ("NHWC", "HWIO"):
+        return None
+    depth, channels, groups = weight.shape[2], weight.shape[3], int(attrs.groups)
+    window = Window(
+        kernel=weight.shape[:2],
+        stride=_pair(attrs.strides),
+        padding=tuple(int(side) for side in attrs.padding),
+        dilation=_pair(attrs.dilation),
+    )
+    padded = _pad_outputs(weight)
+    if channels_first is not None:
+        return (
+            _emit(builder, conv.define, [channels_first, constant(padded)], channels, window, 1, False)
+            if groups == 1 and window.kernel != (1, 1)
+            else None
+        )
+    if groups == channels and depth == 1 and int(data.ty.shape[3]) == channels and groups > 1:
+        return _emit(builder, depthwise.define, [data, constant(weight[:, :, 0, :])], window)
+    if window.kernel == (1, 1) and groups == 1 and not any(window.padding):
+        return _emit(builder, pointwise.define, [data, constant(padded[0, 0])], channels, window.stride)
+    return _emit(builder, conv.define, [data, constant(padded)], channels, window, groups)
+
+
+def _product(builder: relax.BlockBuilder, call: ir.Call) -> ir.Expr | None:
+    weight = array_of(call.args[1])
+    if weight is None or weight.ndim != 2 or len(call.args[0].ty.shape) != 2:
+        return None
+    return _emit(builder, dense.define, [call.args[0], constant(_pad_outputs(weight))], weight.shape[1])
+
+
+def _mean(builder: relax.BlockBuilder, call: ir.Call) -> ir.Expr | None:
+    axes = sorted(int(axis) for axis in call.attrs.axis or ())
+    if axes != [1, 2] or len(call.args[0].ty.shape) != 4:
+        return None
+    mean = _emit(builder, pool.define_mean, [call.args[0]])
+    return mean if call.attrs.keepdims else relax.op.reshape(builder.emit(mean), call.ty.shape)
+
+
+def _adaptive_mean(builder: relax.BlockBuilder, call: ir.Call) -> ir.Expr | None:
+    is_global = [int(extent) for extent in call.ty.shape[1:3]] == [1, 1]
+    return _emit(builder, pool.define_mean, [call.args[0]]) if call.attrs.layout == "NHWC" and is_global else None
+
+
+def _window_pool(mode: str) -> Callable[[relax.BlockBuilder, ir.Call], ir.Expr | None]:
+    def select(builder: relax.BlockBuilder, call: ir.Call) -> ir.Expr | None:
+        attrs = call.attrs
+        if attrs.layout != "NHWC" or _pair(attrs.dilation) != (1, 1):
+            return None
+        window = Window(
+            kernel=_pair(attrs.pool_size),
+            stride=_pair(attrs.strides),
+            padding=tuple(int(side) for side in attrs.padding),
+        )
+        height, width = (int(extent) for extent in call.args[0].ty.shape[1:3])
+        if window.output_size(height, width) != tuple(int(extent) for extent in call.ty.shape[1:3]):
+            return None  # ceil_mode adds a row or a column that lies partly outside
+        return _emit(builder, pool.define_window, [call.args[0]], window, mode, bool(attrs.count_include_pad))
+
+    return select
+
+
+SELECTORS: dict[str, Callable[[relax.BlockBuilder, ir.Call], ir.Expr | None]] = {
+    "relax.nn.conv2d": _convolution,
+    "relax.matmul": _product,
+    "relax.mean": _mean,
+    "relax.nn.adaptive_avg_pool2d": _adaptive_mean,
+    "relax.nn.max_pool2d": _window_pool("max"),
+    "relax.nn.avg_pool2d": _window_pool("avg"),
+}
+
+
+def _pad_outputs(weight: Weights) -> Weights:
+    """`weight` with its last axis filled up with zeros to CHANNEL_MULTIPLE."""
+    outputs = weight.shape[-1]
+    widths = [(0, 0)] * (weight.ndim - 1) + [(0, round_up(outputs, CHANNEL_MULTIPLE) - outputs)]
+    return np.pad(weight, widths)
+
+
+def _pair(values: object) -> tuple[int, int]:
+    first, second = (int(value) for value in values)  # type: ignore[attr-defined]
+    return first, second
+
+
+def _is_static_float(call: ir.Call) -> bool:
+    types = [call.ty, *(argument.ty for argument in call.args if hasattr(argument.ty, "dtype"))]
+    return all(
+        str(kind.dtype) == "float32" and kind.shape is not None and all(_is_known(n) for n in kind.shape)
+        for kind in types
+    )
+
+
+def _is_known(extent: object) -> bool:
+    return isinstance(extent, int | tirx.IntImm)

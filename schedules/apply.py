@@ -1,0 +1,51 @@
+"""From a kernel to its scheduled form for a core: finds the kind that owns it and applies its decisions."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from types import ModuleType
+
+from targets.cores import Core
+from tvm.s_tir import Schedule
+from tvm.tirx import PrimFunc
+
+import schedules
+from schedules import elementwise
+from schedules.kernel import Workload, workload_of
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """A kernel as it will be compiled, and where its schedule came from."""
+
+    function: PrimFunc
+    workload: Workload | None
+    """None for a kernel of no kind of its own (`elementwise`)."""
+    origin: str
+    """`default`: the kind's own choice for the core."""
+
+
+@functools.cache
+def kinds() -> dict[str, ModuleType]:
+    """The kinds by name: every module of this package that can schedule a workload."""
+    modules = (
+        importlib.import_module(f"{schedules.__name__}.{info.name}")
+        for info in pkgutil.iter_modules(schedules.__path__)
+    )
+    return {module.KIND: module for module in modules if hasattr(module, "default")}
+
+
+def schedule_kernel(function: PrimFunc, core: Core) -> Scheduled:
+    """Schedule one kernel for `core`; weights it packs show as parameters of another shape."""
+    sch = Schedule(function)
+    workload = workload_of(function)
+    if workload is None:
+        elementwise.schedule(sch)
+    else:
+        kind = kinds()[workload.kind]
+        kind.schedule(sch, workload, kind.default(workload, core))
+    scheduled = sch.mod["main"].with_attr("tirx.is_scheduled", True)
+    return Scheduled(scheduled, workload, "default")

@@ -1,0 +1,79 @@
+"""What a kernel is to a schedule: its kind, its shape, and how it is written before it is scheduled.
+
+A kernel is a fused TIR function whose one *anchor* block does the work (a sum of products, a window
+reduction); the blocks after it are its epilogue. Lowering writes the anchor with `anchor()`, so that its
+kind and shape travel with the function through fusion, tuning records and replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tvm import ir, te
+from tvm.s_tir import Schedule
+from tvm.tirx import PrimFunc
+
+ANNOTATION = "armature.workload"
+LANES = 4
+"""float32 elements of a 128-bit vector register (Arm ARM, C1.2.5)."""
+
+CHANNEL_MULTIPLE = 8
+"""Sums run over output channels rounded up to this, so that every step is a whole number of vectors."""
+
+Decisions = Mapping[str, int]
+"""A point of a kind's space: the value of each of its named decisions."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A kernel with its shape: what a schedule is chosen for."""
+
+    kind: str
+    shape: Mapping[str, int]
+    """Named extents, in the order in which they are read aloud; see the kind's module for their names."""
+    multiply_adds: int
+
+    def __getitem__(self, name: str) -> int:
+        return self.shape[name]
+
+    def __str__(self) -> str:
+        return "x".join(str(extent) for extent in self.shape.values())
+
+
+def anchor(
+    kind: str, extents: tuple[int, ...], body: Callable[..., object], shape: Mapping[str, int], multiply_adds: int
+) -> te.Tensor:
+    """The anchor block of a kernel of `kind`: `te.compute(extents, body)`, marked with its workload.
+
+    `shape` is the workload's; `multiply_adds` counts one inference's multiply-adds (0 where the kernel
+    only reduces).
+    """
+    spelled = " ".join(f"{name}={extent}" for name, extent in shape.items())
+    mark = {"kind": kind, "shape": spelled, "multiply_adds": multiply_adds}
+    return te.compute(extents, body, name=kind, attrs={ANNOTATION: mark})
+
+
+def workload_of(function: PrimFunc) -> Workload | None:
+    """The workload of a kernel written with `anchor()`, or None for any other function."""
+    schedule = Schedule(function)
+    for block in schedule.get_child_blocks(schedule.get_sblock("root")):
+        mark = schedule.get(block).annotations.get(ANNOTATION)
+        if mark is not None:
+            return _read_mark(mark)
+    return None
+
+
+def _read_mark(mark: ir.Map) -> Workload:
+    pairs = (pair.split("=") for pair in str(mark["shape"]).split())
+    return Workload(str(mark["kind"]), {n: int(x) for n, x in pairs}, int(mark["multiply_adds"]))
+
+
+def round_up(value: int, multiple: int) -> int:
+    """The smallest multiple of `multiple` that is not below `value`."""
+    return -(-value // multiple) * multiple
+
+
+def largest_divisor(value: int, candidates: tuple[int, ...]) -> int | None:
+    """The first of `candidates` (best first) that divides `value`, or None."""
+    return next((candidate for candidate in candidates if value % candidate == 0), None)

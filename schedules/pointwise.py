@@ -1,0 +1,114 @@
+"""Pointwise (1x1) convolution over NHWC pixels, as a register-tiled matrix product.
+
+The accumulators of `rows` pixels by `columns` output channels stay in vector registers for the whole sum
+over input channels. Weights are packed as [columns-panel][input channel][column], so that the inner loop
+reads them in a straight line.
+"""
+
+from __future__ import annotations
+
+from targets.cores import Core
+from tvm import ir, te, tirx
+from tvm.s_tir import Schedule
+
+from schedules.kernel import (
+    CHANNEL_MULTIPLE,
+    LANES,
+    Decisions,
+    Workload,
+    anchor,
+    largest_divisor,
+    round_up,
+)
+from schedules.tile import fold_epilogue, partition, unroll_all, vectorize_channels
+
+KIND = "pointwise"
+
+BYTES = 4
+ROWS = (7, 8, 6, 5, 4)
+"""Row tiles, best first: with eight columns, seven rows take 14 accumulators (REFERENCE section 4)."""
+COLUMNS = (8,)
+REDUCTION_STEP = 4
+
+
+def define(data: te.Tensor, weight: te.Tensor, channels: int, stride: tuple[int, int]) -> te.Tensor:
+    """The kernel before scheduling.
+
+    `data` is [batch, height, width, inputs]; `weight` is [inputs, outputs], its outputs rounded up to
+    CHANNEL_MULTIPLE with zeros. Returns [batch, height', width', channels].
+    """
+    batch, height, width, inputs = (int(extent) for extent in data.shape)
+    out_height, out_width = -(-height // stride[0]), -(-width // stride[1])
+    area = out_height * out_width
+    k = te.reduce_axis((0, inputs), name="k")
+
+    def product(m: tirx.Var, n: tirx.Var) -> ir.Expr:
+        y, x = m % area // out_width, m % out_width
+        return te.sum(data[m // area, y * stride[0], x * stride[1], k] * weight[k, n], axis=k)
+
+    total = anchor(
+        KIND,
+        (batch * area, int(weight.shape[1])),
+        product,
+        {"m": batch * area, "k": inputs, "n": channels},
+        batch * area * inputs * channels,
+    )
+    return te.compute(
+        (batch, out_height, out_width, channels),
+        lambda b, y, x, n: total[(b * out_height + y) * out_width + x, n],
+        name="pixels",
+    )
+
+
+def default(workload: Workload, core: Core) -> Decisions:
+    """The tile and loop order to use when nothing is tuned for `core`."""
+    rows = largest_divisor(workload["m"], ROWS) or ROWS[0]
+    columns = largest_divisor(round_up(workload["n"], CHANNEL_MULTIPLE), COLUMNS) or CHANNEL_MULTIPLE
+    return {
+        "rows": min(rows, workload["m"]),
+        "columns": columns,
+        "step": REDUCTION_STEP,
+        "panels_outside": int(_panels_outside(workload, core)),
+    }
+
+
+def _panels_outside(workload: Workload, core: Core) -> bool:
+    """Whether to walk the pixels once per weight panel, rather than the weights once per row tile.
+
+    What is walked again and again should be the smaller one, and near: a weight matrix that half fills
+    the L1 is kept there while the pixels stream past once.
+    """
+    weights = workload["k"] * workload["n"] * BYTES
+    pixels = workload["m"] * workload["k"] * BYTES
+    return weights > core.l1d_kib * 1024 // 2 and pixels < weights
+
+
+def schedule(sch: Schedule, workload: Workload, decisions: Decisions) -> None:
+    """Lay the kernel out: tiles of rows x columns, the sum inside, the epilogue on the registers."""
+    rows, columns = decisions["rows"], decisions["columns"]
+    total = sch.get_sblock(KIND)
+    sch.transform_layout(total, ("read", 1), lambda k, n: (n // columns, k, n % columns))
+    output = fold_epilogue(sch, total)
+    _, height, width, _ = (int(sch.get(loop).extent) for loop in sch.get_loops(output))
+    sch.transform_block_layout(output, lambda b, y, x, n: ((b * height + y) * width + x, n))
+    m, n = sch.get_loops(output)
+    row_tile, row = sch.split(m, [None, rows])
+    panel, column = sch.split(n, [None, columns])
+    if decisions["panels_outside"]:
+        sch.reorder(panel, row_tile, row, column)
+        tile = row_tile
+    else:
+        sch.reorder(row_tile, panel, row, column)
+        tile = panel
+    unroll_all(sch, row, vectorize_channels(sch, column))
+    partition(sch, row_tile, panel)
+    sch.set_scope(total, 0, "local")
+    sch.compute_at(total, tile)
+    row, column, k = sch.get_loops(total)[-3:]
+    vector, lane = sch.split(column, [None, LANES])
+    outer, inner = sch.split(k, [None, decisions["step"]])
+    sch.reorder(outer, inner, row, vector, lane)
+    partition(sch, outer)
+    unroll_all(sch, inner, row, vector)
+    sch.vectorize(lane)
+    sch.decompose_reduction(total, outer)

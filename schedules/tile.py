@@ -1,0 +1,37 @@
+"""The steps that the kinds' schedules share: epilogues folded in, register tiles cut and unrolled."""
+
+from __future__ import annotations
+
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV, SBlockRV
+
+from schedules.kernel import LANES
+
+
+def fold_epilogue(sch: Schedule, anchor: SBlockRV) -> SBlockRV:
+    """Inline every block between the anchor and the kernel's output; return the output's block."""
+    (output,) = sch.get_output_blocks(sch.get_sblock("root"))
+    blocks = sch.get_child_blocks(sch.get_sblock("root"))
+    for block in blocks:
+        if not sch.get(block).same_as(sch.get(anchor)) and not sch.get(block).same_as(sch.get(output)):
+            sch.compute_inline(block)
+    return output
+
+
+def vectorize_channels(sch: Schedule, channels: LoopRV) -> LoopRV:
+    """Split a channel loop into vectors of LANES; return the loop over the vectors, not yet unrolled."""
+    vectors, lanes = sch.split(channels, [None, LANES])
+    sch.vectorize(lanes)
+    return vectors
+
+
+def unroll_all(sch: Schedule, *loops: LoopRV) -> None:
+    """Unroll each of `loops`."""
+    for loop in loops:
+        sch.unroll(loop)
+
+
+def partition(sch: Schedule, *loops: LoopRV) -> None:
+    """Let lowering cut `loops` where a border or tail test changes, so that the bulk runs without tests."""
+    for loop in loops:
+        sch.annotate(loop, "pragma_loop_partition_hint", 1)
