@@ -1,0 +1,22 @@
+/* What the agent's files share: a version, exit codes, the log line, and the roles. */
+#ifndef ARMATURE_AGENT_H_
+#define ARMATURE_AGENT_H_
+
+#include <stddef.h>
+
+#define AGENT_VERSION "0.1.0"
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+/* The roles: each takes its own arguments (argv[0] is the role's name) and returns an exit code. */
+int run_main(int argc, char** argv);
+int serve_main(int argc, char** argv);
+int info_main(int argc, char** argv);
+
+/* One line on stderr, "agent: ..." */
+void log_line(const char* format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Writes what this CPU is, as a JSON object, into `json`. */
+void device_info(char* json, size_t size);
+
+#endif

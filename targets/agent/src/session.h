@@ -1,0 +1,23 @@
+/* One client's session: a process of its own, in a folder of its own. */
+#ifndef ARMATURE_SESSION_H_
+#define ARMATURE_SESSION_H_
+
+#include <signal.h>
+#include <sys/types.h>
+
+typedef struct {
+  int socket;
+  double seconds;             /* time limit; 0: none */
+  const char* work_dir;       /* where the session's folder is made */
+  const sigset_t* wait_mask;  /* signals let through while waiting */
+  int (*interrupted)(void);   /* asked about twice a second: must the session end? */
+} Session;
+
+/* Serves the client until it leaves, the time is up, or the process crashes; closes the socket and removes
+ * the folder. Crashes and time-outs are logged and told to the client. */
+void session_serve(const Session* session);
+
+/* Removes a folder and what is in it. */
+void remove_tree(const char* path);
+
+#endif

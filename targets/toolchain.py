@@ -1,0 +1,92 @@
+"""The cross compiler and linker (Zig): C, C++ and object files to ARM code for glibc 2.28."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from targets.cache import cache_folder
+from targets.errors import UserError
+
+TRIPLE = "aarch64-linux-gnu"
+GLIBC = "2.28"  # Debian 10, Ubuntu 18.10, RHEL 8: anything newer runs what is linked against it
+
+log = logging.getLogger(__name__)
+
+
+def toolchain_versions() -> str:
+    """What decides the compiled bytes besides sources and flags: versions of Zig, TVM and its FFI."""
+    _require_zig()
+    names = ("ziglang", "apache-tvm", "apache-tvm-ffi")
+    return " ".join(f"{name}={_version(name)}" for name in names) + f" {TRIPLE}.{GLIBC}"
+
+
+def compile_object(source: Path, output: Path, flags: Sequence[str]) -> None:
+    """Compiles one C or C++ file (by its suffix) to an ARM object file.
+
+    Raises:
+        UserError: Zig is missing, or the compiler refuses the source.
+    """
+    language = "cc" if source.suffix == ".c" else "c++"
+    _zig(language, *flags, "-c", str(source), "-o", str(output), what=f"compiling {source.name}")
+
+
+def compile_program(objects: Sequence[Path], output: Path, flags: Sequence[str] = ()) -> None:
+    """Links ARM object files to a program; the C++ library goes into it.
+
+    Raises:
+        UserError: Zig is missing, or the linker refuses the objects.
+    """
+    _zig("c++", *map(str, objects), "-o", str(output), *flags, what=f"linking {output.name}")
+
+
+def link_shared(objects: Sequence[Path], output: Path) -> None:
+    """Links ARM object files to a stripped shared library for glibc 2.28.
+
+    TVM's symbols may stay undefined: the agent that loads the library has them.
+
+    Raises:
+        UserError: Zig is missing, or the linker refuses the objects.
+    """
+    flags = ("-shared", "-s", "-Wl,--unresolved-symbols=ignore-all", "-Wl,--gc-sections")
+    _zig("cc", *map(str, objects), "-o", str(output), *flags, what=f"linking {output.name}")
+
+
+def _zig(language: str, *arguments: str, what: str) -> None:
+    _require_zig()
+    command = [sys.executable, "-m", "ziglang", language, "-target", f"{TRIPLE}.{GLIBC}", *arguments]
+    log.debug("%s", " ".join(command))
+    done = subprocess.run(command, capture_output=True, text=True, env=_environment(), check=False)
+    if done.returncode != 0:
+        log.debug("%s", done.stderr)
+        raise UserError(f"{what} for ARM failed: {_first_error(done.stderr)}")
+
+
+def _first_error(output: str) -> str:
+    lines = output.strip().splitlines() or ["the compiler said nothing"]
+    return next((line for line in lines if "error" in line), lines[-1])
+
+
+def _environment() -> dict[str, str]:
+    zig = cache_folder() / "zig"
+    return {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(zig), "ZIG_LOCAL_CACHE_DIR": str(zig)}
+
+
+@cache
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _require_zig() -> None:
+    if find_spec("ziglang") is None:
+        raise UserError("the cross compiler (Zig) is missing: pip install ziglang==0.17.0")
