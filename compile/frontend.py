@@ -1,0 +1,314 @@
+"""From what the user brings to a traced network: name, module:callable or .pt2 file -> ExportedProgram -> Relax."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import re
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.export import ExportedProgram
+from tvm import ir
+from tvm.relax.frontend.torch import from_exported_program
+
+from compile.models import ModelEntry, build_model, find_model
+from compile.models._arguments import convert_arguments
+from compile.preprocess import Preprocess
+from compile.weights import load_weights
+from targets.errors import UserError
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the user asked to compile: enough to trace the same network again."""
+
+    model: str
+    """A registered name, `package.module:callable`, or the path of a .pt2 file."""
+    args: Mapping[str, str] = field(default_factory=dict)
+    weights: str | None = None
+    inputs: Mapping[str, Shape] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready description, which `from_json` takes back."""
+        inputs = {name: list(shape) for name, shape in self.inputs.items()}
+        return {"model": self.model, "args": dict(self.args), "weights": self.weights, "inputs": inputs}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Source:
+        """The Source that `to_json` described."""
+        inputs = {name: tuple(shape) for name, shape in data["inputs"].items()}
+        return cls(data["model"], data["args"], data["weights"], inputs)
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output of a network: layout as the user has it (NCHW for images)."""
+
+    name: str
+    shape: Shape
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A network as torch.export saw it, and what it is for."""
+
+    name: str
+    task: str
+    """`classify`, or `tensors` for a network whose outputs have no meaning to us."""
+    program: ExportedProgram
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    weights: str
+    """Where its weights came from, in words."""
+    labels: str | None
+    preprocess: Preprocess | None
+    """How an image becomes its input; None where its input is no image."""
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained parameters, batch norm's scale and shift included."""
+        return sum(parameter.numel() for parameter in self.program.parameters())
+
+    def relax(self) -> ir.IRModule:
+        """The network as a Relax module, its parameters bound as constants.
+
+        Raises UserError naming an operator that TVM has no translation for.
+        """
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # torch 2.13's own, from its tree specs
+                return from_exported_program(self.program)
+        except Exception as error:  # TVM's importer raises whatever the first failing assertion raises
+            raise _unsupported(self.name, error) from error
+
+    def reference(self, *inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        """PyTorch's outputs for `inputs`, flattened."""
+        with torch.inference_mode():
+            outputs = self.program.module()(*(torch.from_numpy(array) for array in inputs))
+        return tuple(output.numpy() for output in _flat(outputs))
+
+    def fingerprint(self) -> str:
+        """sha256 of the weights and buffers, by name."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.program.state_dict.items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def trace(source: Source) -> Traced:
+    """Build the network that `source` names, give it its weights, and export it.
+
+    Raises UserError when there is no such network, its weights or inputs do not fit, or it cannot be exported.
+    """
+    if source.model.endswith(".pt2"):
+        return _from_file(source)
+    if ":" in source.model:
+        return _from_callable(source)
+    return _from_registry(source)
+
+
+def _from_registry(source: Source) -> Traced:
+    entry = find_model(source.model)
+    module = build_model(entry, source.args)
+    inputs = _named_inputs(module, source, {_parameters(module)[0]: entry.input_shape})
+    shape = next(iter(inputs.values()))
+    preprocess = entry.preprocess.for_input(shape)
+    _try_inputs(entry.name, module, inputs)
+    spec = source.weights or next(iter(entry.weights), None)
+    if spec is None:
+        raise UserError(f"{entry.name} has no trained weights to fall back on: give --weights.")
+    weights = load_weights(module, spec, entry, shape)
+    program = _export(entry.name, module, inputs)
+    return _traced(entry.name, entry.task, program, weights, _label_set(entry, program), preprocess)
+
+
+def _label_set(entry: ModelEntry, program: ExportedProgram) -> str | None:
+    """The entry's labels, unless the network was built for another number of classes."""
+    from compile.labels import labels
+
+    classes = _outputs(program)[0].shape[-1]
+    return entry.labels if entry.labels and len(labels(entry.labels)) == classes else None
+
+
+def _from_callable(source: Source) -> Traced:
+    factory = _import(source.model)
+    name = source.model.partition(":")[2]
+    values = convert_arguments(source.model, factory, source.args)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # the same network again when it is validated
+        module = factory(**values)
+    if not isinstance(module, nn.Module):
+        raise UserError(f"{source.model} returns a {type(module).__name__}, not a torch.nn.Module.")
+    module.eval()
+    if not source.inputs:
+        raise UserError(
+            f"{source.model} needs its input shapes: give --input {_parameters(module)[0]}=1x3x224x224."
+        )
+    inputs = _named_inputs(module, source, {})
+    _try_inputs(source.model, module, inputs)
+    weights = "its own"
+    if source.weights is not None:
+        weights = load_weights(module, source.weights, None, next(iter(inputs.values())))
+    program = _export(source.model, module, inputs)
+    return _traced(name, _task(program), program, weights, None, _image_steps(program))
+
+
+def _from_file(source: Source) -> Traced:
+    path = Path(source.model)
+    if not path.is_file():
+        raise UserError(f"There is no model file {path}.")
+    if source.args or source.weights:
+        raise UserError(f"{path} holds its network and its weights: --arg and --weights do not apply.")
+    try:
+        program = torch.export.load(path)
+    except Exception as error:  # a damaged archive fails in every way there is
+        raise UserError(
+            f"{path} is not an exported program: save one with torch.export.save(torch.export.export(...), PATH)."
+        ) from error
+    for tensor in _inputs(program):
+        wanted = source.inputs.get(tensor.name, tensor.shape)
+        if wanted != tensor.shape:
+            raise UserError(
+                f"{path} was exported for {tensor.name}={_spell(tensor.shape)}, not {_spell(wanted)}: export it anew."
+            )
+    return _traced(path.stem, _task(program), program, path.name, None, _image_steps(program))
+
+
+def _import(reference: str) -> Any:
+    module_name, _, attribute = reference.partition(":")
+    folder = str(Path.cwd())
+    if folder not in sys.path:  # as `python -m` does, for a model that lies in the user's project
+        sys.path.insert(0, folder)
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"No module {error.name!r} for {reference}: run from its folder, or install its package."
+        ) from error
+    except AttributeError:
+        raise UserError(f"{module_name} has nothing called {attribute!r} (model {reference}).") from None
+
+
+def _parameters(module: nn.Module) -> list[str]:
+    """The names of the forward method's inputs."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(module.forward).parameters.values()
+    return [p.name for p in parameters if p.kind in kinds and p.default is inspect.Parameter.empty]
+
+
+def _named_inputs(module: nn.Module, source: Source, usual: Mapping[str, Shape]) -> dict[str, Shape]:
+    names = _parameters(module)
+    unknown = [name for name in source.inputs if name not in names]
+    if unknown:
+        raise UserError(f"{source.model} has no input {unknown[0]!r}: its inputs are {', '.join(names)}.")
+    shapes = {**usual, **source.inputs}
+    missing = [name for name in names if name not in shapes]
+    if missing:
+        raise UserError(f"{source.model} also needs --input {missing[0]}=SHAPE.")
+    return {name: tuple(shapes[name]) for name in names}
+
+
+def _try_inputs(name: str, module: nn.Module, inputs: Mapping[str, Shape]) -> None:
+    """UserError unless the network takes such inputs."""
+    try:
+        with torch.inference_mode():
+            module(*(torch.zeros(shape) for shape in inputs.values()))
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        shapes = ", ".join(f"{key}={_spell(shape)}" for key, shape in inputs.items())
+        raise UserError(f"{name} does not take {shapes}: {_first_line(error)}\nGive another --input.") from error
+
+
+def _export(name: str, module: nn.Module, inputs: Mapping[str, Shape]) -> ExportedProgram:
+    try:
+        return torch.export.export(module, tuple(torch.zeros(shape) for shape in inputs.values()))
+    except Exception as error:  # torch.export documents no common base of what it raises
+        raise _unsupported(name, error) from error
+
+
+def _unsupported(name: str, error: Exception) -> UserError:
+    text = str(error)
+    operator = re.search(r"Unsupported function types? \[?([^\]\n]+)|((?:torch\.ops\.)?aten[.:]+\w+)", text)
+    what = next((part for part in operator.groups() if part), "") if operator else ""
+    where = f"operator {what.strip()} is not supported" if what else _first_line(error)
+    return UserError(
+        f"{name} cannot be compiled: {where}.\n"
+        "Rewrite that part of the model with supported operators, or leave it out of the exported module."
+    )
+
+
+def _traced(
+    name: str,
+    task: str,
+    program: ExportedProgram,
+    weights: str,
+    labels: str | None,
+    preprocess: Preprocess | None,
+) -> Traced:
+    return Traced(name, task, program, _inputs(program), _outputs(program), weights, labels, preprocess)
+
+
+def _inputs(program: ExportedProgram) -> tuple[TensorInfo, ...]:
+    return _tensors(program, program.graph_signature.user_inputs)
+
+
+def _outputs(program: ExportedProgram) -> tuple[TensorInfo, ...]:
+    tensors = _tensors(program, program.graph_signature.user_outputs)
+    if len(tensors) == 1:
+        return (TensorInfo("output", tensors[0].shape, tensors[0].dtype),)
+    return tuple(TensorInfo(f"output{i}", t.shape, t.dtype) for i, t in enumerate(tensors))
+
+
+def _tensors(program: ExportedProgram, names: Sequence[Any]) -> tuple[TensorInfo, ...]:
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    return tuple(
+        TensorInfo(str(name), tuple(map(int, values[name].shape)), str(values[name].dtype).removeprefix("torch."))
+        for name in names
+    )
+
+
+def _task(program: ExportedProgram) -> str:
+    outputs = _outputs(program)
+    return "classify" if len(outputs) == 1 and len(outputs[0].shape) == 2 else "tensors"
+
+
+def _image_steps(program: ExportedProgram) -> Preprocess | None:
+    inputs = _inputs(program)
+    is_image = len(inputs) == 1 and len(inputs[0].shape) == 4 and inputs[0].shape[1] == 3
+    return Preprocess().for_input(inputs[0].shape) if is_image else None
+
+
+def _flat(outputs: Any) -> list[torch.Tensor]:
+    if isinstance(outputs, torch.Tensor):
+        return [outputs]
+    parts = outputs.values() if isinstance(outputs, Mapping) else outputs
+    return [tensor for part in parts for tensor in _flat(part)]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def _spell(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
+
+
+def random_inputs(traced: Traced, count: int) -> list[tuple[NDArray[Any], ...]]:
+    """`count` sets of inputs drawn from fixed seeds, for networks whose input is no image."""
+    generator = np.random.default_rng(0)
+    return [
+        tuple(generator.standard_normal(t.shape).astype(t.dtype) for t in traced.inputs) for _ in range(count)
+    ]

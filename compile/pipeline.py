@@ -1,0 +1,40 @@
+"""The stages of a compile, one after the other: trace, lower, build, bundle."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from compile import bundle
+from compile.build import build_library
+from compile.frontend import Source, trace
+from compile.lower import lower
+from targets.agent.build import build_agent
+from targets.cores import Core
+
+Stage = Callable[[str], AbstractContextManager[object]]
+"""Called with a stage's name, gives the context in which it runs: how progress is shown."""
+
+
+def compile_model(source: Source, core: Core, output: Path, stage: Stage) -> bundle.Bundle:
+    """Compile the network that `source` names for `core` into a bundle at `output`.
+
+    Raises UserError for what the user can mend. Nothing is left at `output` when it fails.
+    """
+    bundle.require_free(output)
+    with stage("trace"):
+        traced = trace(source)
+    with stage("import"):
+        module = traced.relax()
+    with stage("lower"):
+        lowered = lower(module, core)
+    with bundle.new_bundle(output) as folder:
+        with stage("build"):
+            build_library(lowered, core, folder / bundle.LIBRARY)
+        with stage("bundle"):
+            shutil.copy(build_agent(), folder / bundle.PROGRAM)
+            (folder / bundle.INTERFACE).write_text(bundle.interface_text(traced), encoding="utf-8")
+            bundle.write_manifest(folder, bundle.describe(source, traced, lowered, core))
+    return bundle.open_bundle(output)
