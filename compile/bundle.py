@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import compile as armature
+from compile.checksum import sha256
 from compile.build import activation_bytes, weight_bytes
 from compile.frontend import Source, TensorInfo, Traced
 from compile.lower import Lowered
@@ -192,9 +192,3 @@ def write_manifest(folder: Path, description: Mapping[str, Any]) -> None:
     files = {file.name: sha256(file) for file in sorted(folder.iterdir()) if file.is_file()}
     text = json.dumps({**description, "files": files}, indent=2)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
-
-
-def sha256(path: Path) -> str:
-    """The file's sha256, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from targets.cores import Core
 from tvm import ir, relax, transform
 
 from compile.passes.fold_batch_norm import FoldBatchNorm
@@ -12,13 +11,14 @@ from compile.passes.fold_constants import FoldConstants
 from compile.passes.plain_clip import PlainClip
 from compile.passes.schedule_kernels import Kernel, schedule_kernels
 from compile.passes.select_kernels import SelectKernels
+from targets.cores import Core
 
-CHANNELS_LAST = {
+LAYOUTS = {
     "relax.nn.conv2d": ["NHWC", "HWIO"],
-    "relax.nn.max_pool2d": ["NHWC"],
-    "relax.nn.avg_pool2d": ["NHWC"],
-    "relax.nn.adaptive_avg_pool2d": ["NHWC"],
+    # TVM has no NHWC kernel of it.
+    "relax.nn.conv2d_transpose": ["NCHW", "IOHW"],
 }
+"""What ConvertLayout is asked for; pools and element-wise operators follow their neighbours."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def lower(module: ir.IRModule, core: Core) -> Lowered:
             FoldBatchNorm(),
             PlainClip(),
             relax.transform.DeadCodeElimination(),
-            relax.transform.ConvertLayout(CHANNELS_LAST),
+            relax.transform.ConvertLayout(LAYOUTS),
             FoldConstants(),
             relax.transform.CanonicalizeBindings(),
             relax.transform.DeadCodeElimination(),

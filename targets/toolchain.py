@@ -55,7 +55,7 @@ def link_shared(objects: Sequence[Path], output: Path) -> None:
     Raises:
         UserError: Zig is missing, or the linker refuses the objects.
     """
-    flags = ("-shared", "-s", "-Wl,--unresolved-symbols=ignore-all", "-Wl,--gc-sections")
+    flags = ("-shared", "-s", "-Wl,--gc-sections")
     _zig("cc", *map(str, objects), "-o", str(output), *flags, what=f"linking {output.name}")
 
 

@@ -81,5 +81,7 @@ def _moves_nothing(call: ir.Call) -> bool:
     """Whether the axes longer than 1 keep their order, so that no element changes its place."""
     shape = call.args[0].ty.shape
     axes = range(len(shape))[::-1] if call.attrs.axes is None else [int(axis) for axis in call.attrs.axes]
-    long_axes = [axis for axis in axes if not (isinstance(shape[axis], tirx.IntImm) and int(shape[axis]) == 1)]
+    long_axes = [
+        axis for axis in axes if not (isinstance(shape[axis], tirx.IntImm) and int(shape[axis]) == 1)
+    ]
     return long_axes == sorted(long_axes)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from schedules.apply import Scheduled, schedule_kernel
-from schedules.kernel import Workload
-from targets.cores import Core
 from tvm import ir, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 from tvm.tirx import PrimFunc
 
 from compile.passes.constants import array_of, constant
+from schedules.apply import Scheduled, schedule_kernel
+from schedules.kernel import Workload
+from targets.cores import Core
 
 logger = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from schedules import conv, dense, depthwise, pointwise, pool
-from schedules.kernel import CHANNEL_MULTIPLE, round_up
-from schedules.window import Window
 from tvm import ir, relax, tirx
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from compile.passes.constants import array_of, constant
+from schedules import conv, dense, depthwise, pointwise, pool
+from schedules.kernel import CHANNEL_MULTIPLE, round_up
+from schedules.window import Window
 
 OUT_ELEMENTWISE_FUSABLE = 4
 """OpPatternKind of a kernel that takes element-wise work into its epilogue (tvm/relax/op_attr_types.h)."""
@@ -117,7 +117,11 @@ def _mean(builder: relax.BlockBuilder, call: ir.Call) -> ir.Expr | None:
 
 def _adaptive_mean(builder: relax.BlockBuilder, call: ir.Call) -> ir.Expr | None:
     is_global = [int(extent) for extent in call.ty.shape[1:3]] == [1, 1]
-    return _emit(builder, pool.define_mean, [call.args[0]]) if call.attrs.layout == "NHWC" and is_global else None
+    return (
+        _emit(builder, pool.define_mean, [call.args[0]])
+        if call.attrs.layout == "NHWC" and is_global
+        else None
+    )
 
 
 def _window_pool(mode: str) -> Callable[[relax.BlockBuilder, ir.Call], ir.Expr | None]:

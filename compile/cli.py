@@ -1,0 +1,297 @@
+"""The command line: `armature VERB`, and `compile` for `armature compile`. Parses, calls, prints."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+import compile as armature
+from compile import show
+from targets.errors import DeviceError, UserError
+
+FAILED = 1
+UNUSABLE = 2
+INTERRUPTED = 128 + signal.SIGINT
+
+screen = Console(stderr=True, highlight=False)
+"""Progress and messages; results go to standard output."""
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")
+device_option = click.option(
+    "--device",
+    default="emulated",
+    show_default=True,
+    metavar="DEVICE",
+    help="emulated[:CORE], rpc://HOST:PORT or tracker://HOST:PORT/KEY.",
+)
+
+
+class _Command(click.Command):
+    """A command whose help keeps the line breaks of its examples."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_paragraph()
+        for line in (self.help or "").splitlines():
+            formatter.write(f"  {line}".rstrip() + "\n")
+
+
+class _Group(click.Group):
+    command_class = _Command
+
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        _exit(super().main, *args, **kwargs)
+
+
+class _Script(_Command):
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        _exit(super().main, *args, **kwargs)
+
+
+def _exit(run: Any, *args: Any, **kwargs: Any) -> NoReturn:
+    """Run a command and turn how it ended into an exit code."""
+    try:
+        run(*args, **{**kwargs, "standalone_mode": False})
+    except UserError as error:
+        screen.print(f"[bold red]error:[/] {_plain(error)}", soft_wrap=True)
+        sys.exit(UNUSABLE)
+    except DeviceError as error:
+        screen.print(f"[bold red]device failed:[/] {_plain(error)}", soft_wrap=True)
+        sys.exit(FAILED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        screen.print("interrupted")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # the reader of a pipe had seen enough
+        sys.exit(0)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    sys.exit(0)
+
+
+def _plain(error: Exception) -> str:
+    return str(error).replace("[", r"\[")
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(armature.__version__, prog_name="armature")
+@click.option("-v", "--verbose", count=True, help="Say more on standard error (-vv: everything).")
+def main(verbose: int) -> None:
+    """Compile PyTorch vision models for ARM Cortex-A, and prove on the device that they are right."""
+    level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+
+
+def _pairs(values: Sequence[str], option: str, example: str) -> dict[str, str]:
+    pairs = dict(value.partition("=")[::2] for value in values)
+    for name, value in pairs.items():
+        if not name or not value:
+            raise UserError(f"{option} wants {example}, not '{name}{value and '=' + value}'.")
+    return pairs
+
+
+def _shapes(values: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    shapes = {}
+    for name, text in _pairs(values, "--input", "NAME=1x3x224x224").items():
+        extents = text.split("x")
+        if not all(extent.isdecimal() and int(extent) > 0 for extent in extents):
+            raise UserError(f"--input wants NAME=1x3x224x224, not '{name}={text}'.")
+        shapes[name] = tuple(map(int, extents))
+    return shapes
+
+
+@contextmanager
+def _stage(name: str) -> Iterator[None]:
+    """Show that a stage runs, then how long it took."""
+    start = time.monotonic()
+    with screen.status(name):
+        yield
+    screen.print(f"  {name:<10} {time.monotonic() - start:6.1f} s")
+
+
+COMPILE_HELP = """Compile MODEL into a bundle: a library for one ARM core, and what runs it.
+
+MODEL is a registered network (`armature models`), your own as
+package.module:callable, or a .pt2 file of torch.export.
+
+Examples:
+  compile mobilenet_v2 --target arm_cpu --cpu cortex-a72 -o build/mnv2
+  compile mobilenet_v2 --arg width=0.5 --weights half.safetensors
+  compile my_project.nets:small --input image=1x3x96x96 --cpu cortex-a53
+  compile exported.pt2 --cpu cortex-a76 --validate emulated
+"""
+
+
+@click.command("compile", cls=_Script, help=COMPILE_HELP)
+@click.argument("model")
+@click.option("--target", type=click.Choice(["arm_cpu"]), default="arm_cpu", show_default=True)
+@click.option("--cpu", default="generic", show_default=True, metavar="CORE", help="See `armature cores`.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder.  [default: MODEL-CORE]")
+@click.option("--weights", metavar="SOURCE", help="imagenet, a .pth or .safetensors file, or random:SEED.")
+@click.option("--input", "inputs", multiple=True, metavar="NAME=SHAPE", help="As in image=1x3x224x224.")
+@click.option("--arg", "args", multiple=True, metavar="NAME=VALUE", help="As in width=0.5.")
+@click.option("--validate", "device", metavar="DEVICE", help="Validate on this device right after.")
+@json_option
+def compile_command(
+    model: str,
+    target: str,
+    cpu: str,
+    output: Path | None,
+    weights: str | None,
+    inputs: Sequence[str],
+    args: Sequence[str],
+    device: str | None,
+    as_json: bool,
+) -> None:
+    from targets.cores import find_core
+
+    core = find_core(cpu)
+    shapes, values = _shapes(inputs), _pairs(args, "--arg", "NAME=VALUE")
+    folder = output or Path(f"{_stem(model)}-{core.name}")
+    screen.print(f"compile {model} for {core.name} ({target})")
+    with _stage("load"):
+        from compile.bundle import MANIFEST
+        from compile.frontend import Source
+        from compile.pipeline import compile_model
+    bundle = compile_model(Source(model, values, weights, shapes), core, folder, _stage)
+    report = _validated(bundle, device, None, None) if device else None
+    if as_json:
+        document = {"bundle": str(folder), "manifest": str(folder / MANIFEST), "core": core.name}
+        _print_json({**document, **({"validation": report.to_json()} if report else {})})
+    else:
+        show.bundle(bundle)
+        if report:
+            show.report(report)
+    if report and not report.passed:
+        sys.exit(FAILED)
+
+
+def _stem(model: str) -> str:
+    return Path(model).stem if model.endswith(".pt2") else model.rpartition(":")[2]
+
+
+VALIDATE_HELP = """Run the same inputs through PyTorch and the device, and compare.
+
+Exit code 1 when an output differs by more than 1e-3 of the outputs' scale,
+or another class comes first.
+
+Examples:
+  armature validate build/mobilenet_v2-cortex-a72 --device emulated
+  armature validate mnv2 --device rpc://192.168.1.7:9090 --data photos/
+"""
+
+
+@main.command("validate", help=VALIDATE_HELP)
+@click.argument("bundle", type=click.Path(path_type=Path))
+@device_option
+@click.option("--data", type=click.Path(path_type=Path), help="An image, or a folder: LABEL/xxx.jpg or images.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after N inputs.")
+@json_option
+def validate_command(bundle: Path, device: str, data: Path | None, limit: int | None, as_json: bool) -> None:
+    with _stage("load"):
+        from compile.bundle import open_bundle
+
+        opened = open_bundle(bundle)
+    report = _validated(opened, device, data, limit)
+    if as_json:
+        _print_json(report.to_json())
+    else:
+        show.report(report)
+    if not report.passed:
+        sys.exit(FAILED)
+
+
+def _validated(bundle: Any, device: str, data: Path | None, limit: int | None) -> Any:
+    from compile.validate import validate
+
+    columns = (TextColumn("validate"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=screen, transient=True) as bar:
+        task = bar.add_task("validate", total=None)
+        return validate(
+            bundle, device, data, limit, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+
+
+RUN_HELP = """Run a bundle on a device: the five likeliest classes of each image.
+
+Example:
+  armature run build/mobilenet_v2-cortex-a72 --device emulated --input cat.jpg
+"""
+
+
+@main.command("run", help=RUN_HELP)
+@click.argument("bundle", type=click.Path(path_type=Path))
+@device_option
+@click.option("--input", "inputs", multiple=True, required=True, type=click.Path(path_type=Path), metavar="FILE")
+@json_option
+def run_command(bundle: Path, device: str, inputs: Sequence[Path], as_json: bool) -> None:
+    with _stage("load"):
+        from compile.bundle import open_bundle
+        from compile.classify import classify
+
+        opened = open_bundle(bundle)
+    with _stage("run"):
+        guesses = classify(opened, device, inputs)
+    if as_json:
+        _print_json(show.guesses_document(inputs, guesses))
+    else:
+        show.guesses(inputs, guesses)
+
+
+@main.command("cores", help="List the cores that --cpu takes.")
+@json_option
+def cores_command(as_json: bool) -> None:
+    from targets.cores import core_rows
+
+    _print_json(core_rows()) if as_json else show.cores(core_rows())
+
+
+@main.command("models", help="List the registered networks.")
+@json_option
+def models_command(as_json: bool) -> None:
+    from compile.models import model_rows
+
+    with _stage("count"):
+        rows = model_rows()
+    _print_json(rows) if as_json else show.models(rows)
+
+
+SETUP_HELP = """Prepare this machine: build the board's program, and look for the emulator.
+
+Runs by itself when a first compile needs it; takes about three minutes once.
+"""
+
+
+@main.command("setup", help=SETUP_HELP)
+def setup_command() -> None:
+    from targets.agent.build import build_agent
+    from targets.emulated.board import find_qemu, find_sysroot
+
+    with _stage("agent"):
+        build_agent()
+    with _stage("emulator"):
+        find_qemu()
+        find_sysroot()
+
+
+def _print_json(document: Any) -> None:
+    click.echo(json.dumps(document, indent=2))
+
+
+main.add_command(compile_command)
+compile_main = compile_command
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Results as tables for people; the figures come ready from the stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+if TYPE_CHECKING:
+    from compile.bundle import Bundle
+    from compile.classify import Guess
+    from compile.validate import Comparison, Report
+
+
+def _print(*parts: object) -> None:
+    Console(highlight=False, soft_wrap=True).print(*parts)
+
+
+def _table(*columns: str, right: Sequence[str] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
+    return table
+
+
+def bundle(made: Bundle) -> None:
+    """What was compiled: kernels by kind, sizes, and what to do next."""
+    manifest = made.manifest
+    table = _table("kind", "kernels", "multiply-adds", "schedule", right=("kernels", "multiply-adds"))
+    for kind, rows in _by_kind(manifest["kernels"]).items():
+        origins = sorted({row["schedule"] for row in rows})
+        work = sum(row["multiply_adds"] for row in rows) / 1e6
+        table.add_row(kind, str(len(rows)), f"{work:.1f} M", ", ".join(origins))
+    _print(table)
+    library = made.library.stat().st_size / 2**20
+    _print(
+        f"{made.path}: {library:.1f} MiB library for {made.core}, "
+        f"{manifest['multiply_adds'] / 1e6:.1f} M multiply-adds, "
+        f"{manifest['weights']['bytes'] / 2**20:.1f} MiB of weights, "
+        f"{manifest['peak_activation_bytes'] / 2**20:.1f} MiB of activations planned"
+    )
+    _print(f"next: armature validate {made.path} --device emulated")
+
+
+def _by_kind(kernels: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    kinds: dict[str, list[Mapping[str, Any]]] = {}
+    for kernel in kernels:
+        kinds.setdefault(kernel["kind"], []).append(kernel)
+    return kinds
+
+
+def report(found: Report) -> None:
+    """A line per input, then the totals."""
+    table = _table(
+        "input", "label", "PyTorch", "device", "top-5 agree", "max error", "", right=("label", "max error")
+    )
+    for row in found.comparisons:
+        table.add_row(
+            row.input,
+            "-" if row.label is None else str(row.label),
+            _first(row.reference_top5),
+            _first(row.device_top5),
+            _agreement(row),
+            f"{row.max_abs_error:.1e}",
+            "ok" if row.passed else "[bold red]DIFFERS[/]",
+        )
+    _print(table)
+    total = len(found.comparisons)
+    if found.comparisons[0].device_top5 is not None:
+        _print(f"top-1 equal to PyTorch's: {found.same_top1} of {total}")
+    for first in (1, 5):
+        device, reference = found.correct("device", first), found.correct("reference", first)
+        if device is not None:
+            _print(f"top-{first} correct: {device} of {found.labelled} (PyTorch: {reference})")
+    _print(f"largest error: {found.max_abs_error:.1e}, on {found.device}, compiled for {found.core}")
+    _print("[bold green]validated[/]" if found.passed else "[bold red]not valid[/]: outputs differ from PyTorch's")
+
+
+def _first(top5: Sequence[int] | None) -> str:
+    return "-" if top5 is None else str(top5[0])
+
+
+def _agreement(row: Comparison) -> str:
+    if row.reference_top5 is None or row.device_top5 is None:
+        return "-"
+    return f"{len(set(row.reference_top5) & set(row.device_top5))}/{len(row.reference_top5)}"
+
+
+def guesses(images: Sequence[Path], found: Sequence[Sequence[Guess]]) -> None:
+    """The likeliest classes of each image."""
+    for image, ranked in zip(images, found, strict=True):
+        table = _table(str(image), "", "class", right=("",))
+        for guess in ranked:
+            table.add_row(guess.name, f"{guess.probability:.3f}", str(guess.label))
+        _print(table)
+
+
+def guesses_document(images: Sequence[Path], found: Sequence[Sequence[Guess]]) -> list[dict[str, Any]]:
+    """The same, JSON-ready."""
+    return [
+        {"input": str(image), "classes": [vars(guess) for guess in ranked]}
+        for image, ranked in zip(images, found, strict=True)
+    ]
+
+
+def cores(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The table of cores."""
+    numbers = ("FMA/cycle", "L1D", "L2")
+    table = _table("core", "isa", "issue", *numbers, "features", "like", right=numbers)
+    for row in rows:
+        table.add_row(
+            row["name"],
+            row["isa"],
+            "in order" if row["in_order"] else "out of order",
+            str(row["fma_per_cycle"]),
+            f"{row['l1d_kib']} KiB, {row['l1d_ways']}-way",
+            f"{row['l2_kib']} KiB, {row['l2_ways']}-way",
+            " ".join(row["features"]),
+            row["like"] or "",
+        )
+    _print(table)
+
+
+def models(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The table of networks."""
+    numbers = ("params", "multiply-adds")
+    table = _table("model", "task", "input", *numbers, "arguments", "weights", "summary", right=numbers)
+    for row in rows:
+        table.add_row(
+            row["name"],
+            row["task"],
+            row["input"],
+            f"{row['params'] / 1e6:.2f} M",
+            f"{row['multiply_adds'] / 1e6:.1f} M",
+            " ".join(f"{name}={value}" for name, value in row["arguments"].items()),
+            " ".join(row["weights"]),
+            row["summary"],
+        )
+    _print(table)

@@ -1,0 +1,199 @@
+"""The proof: the same inputs through PyTorch and through the device, and what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compile.bundle import Bundle
+from compile.datasets import Sample, default_images, find_images
+from compile.frontend import Traced, random_inputs, trace
+from targets.cores import find_core
+from targets.device import Device, Program, open_device
+from targets.errors import UserError
+
+TOLERANCE = 1e-3
+"""Largest allowed difference, as a part of the outputs' scale (the largest of PyTorch's for that input)."""
+
+RANDOM_INPUTS = 8
+RANKS = 5
+
+Arrays = tuple[NDArray[Any], ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One input's outputs on PyTorch and on the device; classes are None where the network tells none apart."""
+
+    input: str
+    label: int | None
+    reference_top5: list[int] | None
+    device_top5: list[int] | None
+    max_abs_error: float
+    scale: float
+    """The largest absolute value of PyTorch's outputs."""
+
+    @property
+    def same_top1(self) -> bool:
+        """Whether both put the same class first."""
+        if self.reference_top5 is None or self.device_top5 is None:
+            return True
+        return self.reference_top5[0] == self.device_top5[0]
+
+    @property
+    def passed(self) -> bool:
+        """Within TOLERANCE, with the same class first."""
+        return self.max_abs_error <= TOLERANCE * self.scale and self.same_top1
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a validation found."""
+
+    device: str
+    core: str
+    comparisons: list[Comparison]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every input passed."""
+        return all(comparison.passed for comparison in self.comparisons)
+
+    @property
+    def same_top1(self) -> int:
+        """Inputs for which both put the same class first."""
+        return sum(comparison.same_top1 for comparison in self.comparisons)
+
+    @property
+    def labelled(self) -> int:
+        """Inputs whose class is known, of a network that tells classes apart."""
+        return sum(c.label is not None and c.device_top5 is not None for c in self.comparisons)
+
+    @property
+    def max_abs_error(self) -> float:
+        """The largest difference between any two outputs."""
+        return max(comparison.max_abs_error for comparison in self.comparisons)
+
+    def correct(self, side: str, first: int) -> int | None:
+        """Labelled inputs whose label is among the `first` classes of `side` ("reference" or "device").
+
+        None where no input has a label.
+        """
+        ranked = [(c.label, getattr(c, f"{side}_top5")) for c in self.comparisons if c.label is not None]
+        ranked = [(label, top5) for label, top5 in ranked if top5 is not None]
+        return sum(label in top5[:first] for label, top5 in ranked) if ranked else None
+
+    def to_json(self) -> dict[str, Any]:
+        """The report, JSON-ready. `top1` and `top5` count the device's correct answers."""
+        return {
+            "images": len(self.comparisons),
+            "labelled": self.labelled,
+            "top1_agreement": self.same_top1,
+            "max_abs_error": self.max_abs_error,
+            "tolerance": TOLERANCE,
+            "top1": self.correct("device", 1),
+            "top5": self.correct("device", RANKS),
+            "reference_top1": self.correct("reference", 1),
+            "reference_top5": self.correct("reference", RANKS),
+            "passed": self.passed,
+            "device": self.device,
+            "core": self.core,
+            "inputs": [{**asdict(c), "passed": c.passed} for c in self.comparisons],
+        }
+
+
+def validate(
+    bundle: Bundle,
+    device_spec: str,
+    data: Path | None = None,
+    limit: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Report:
+    """Run the same inputs through PyTorch and the device, at most `limit` of them.
+
+    They are the images at `data` (a file or folder), else the labelled ones that are installed, or random
+    tensors where the network takes no image. `progress` is told (done, total). Raises UserError for what
+    cannot be used, DeviceError where the device fails.
+    """
+    traced = retrace(bundle)
+    inputs = _inputs(traced, data)[:limit]
+    comparisons = []
+    with open_program(bundle, device_spec) as (device, program):
+        for done, (sample, read) in enumerate(inputs):
+            progress(done, len(inputs))
+            arrays = read()
+            reference = traced.reference(*arrays)
+            comparisons.append(_compare(traced.task, sample, reference, program.run(*arrays)))
+        progress(len(inputs), len(inputs))
+        return Report(device.spec, bundle.core, comparisons)
+
+
+def retrace(bundle: Bundle) -> Traced:
+    """The network that the bundle was compiled from, traced again from its source.
+
+    Raises UserError when its source is gone, or now has other weights.
+    """
+    traced = trace(bundle.source)
+    if traced.fingerprint() != bundle.manifest["weights"]["sha256"]:
+        raise UserError(
+            f"{bundle.source.model} has other weights now than {bundle.path} was compiled with: compile it again."
+        )
+    return traced
+
+
+@contextmanager
+def open_program(bundle: Bundle, device_spec: str) -> Iterator[tuple[Device, Program]]:
+    """The device, with the bundle's library loaded; UserError where its CPU lacks what the library needs."""
+    with open_device(device_spec, find_core(bundle.core)) as device:
+        lacking = sorted(bundle.required_features - device.features)
+        if lacking:
+            raise UserError(
+                f"{bundle.path} is for {bundle.core} and needs {', '.join(lacking)}, which {device.spec} lacks.\n"
+                "Compile it for the device's core (--cpu; `armature cores` lists them)."
+            )
+        yield device, device.load(bundle.library)
+
+
+def _inputs(traced: Traced, data: Path | None) -> list[tuple[Sample, Callable[[], Arrays]]]:
+    """What to run, and how to read each when its turn comes."""
+    steps = traced.preprocess
+    if steps is None:
+        if data is not None:
+            raise UserError(f"{traced.name} takes no image, so --data does not apply.")
+        drawn = random_inputs(traced, RANDOM_INPUTS)
+        return [(Sample(Path(f"random {i}"), None), lambda a=a: a) for i, a in enumerate(drawn)]
+    folder = data or default_images("classify")
+    samples = find_images(folder, traced.labels) if folder else []
+    if traced.labels is None and data is None:
+        samples = [Sample(sample.path, None) for sample in samples]  # their classes are not this network's
+    return [(sample, lambda s=sample: (steps.apply(s.path),)) for sample in samples]
+
+
+def _compare(task: str, sample: Sample, reference: Arrays, device: Arrays) -> Comparison:
+    ranks = task == "classify"
+    return Comparison(
+        input=sample.path.name,
+        label=sample.label,
+        reference_top5=top_classes(reference[0]) if ranks else None,
+        device_top5=top_classes(device[0]) if ranks else None,
+        max_abs_error=max(_difference(a, b) for a, b in zip(reference, device, strict=True)),
+        scale=max(float(np.abs(output).max()) for output in reference),
+    )
+
+
+def _difference(reference: NDArray[Any], device: NDArray[Any]) -> float:
+    """The largest absolute difference; infinite where a value is not a number or the shapes differ."""
+    if reference.shape != device.shape or not np.isfinite(device).all():
+        return float("inf")
+    return float(np.abs(reference - device).max())
+
+
+def top_classes(logits: NDArray[Any]) -> list[int]:
+    """The classes with the largest logits of [1, classes], best first, at most RANKS of them."""
+    return [int(index) for index in np.argsort(-logits[0], kind="stable")[:RANKS]]

@@ -1,0 +1,127 @@
+"""The one interface to anything that runs a compiled library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from targets.cores import Core, find_core
+from targets.errors import UserError
+
+FORMS = "emulated[:CORE], rpc://HOST:PORT, tracker://HOST:PORT/KEY"
+
+
+class Program(Protocol):
+    """A compiled network, loaded on a device."""
+
+    def run(self, *inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        """The network's outputs, in order, for its inputs, in order.
+
+        Raises:
+            DeviceError: the library crashed, the time was up, or the link was lost.
+        """
+
+
+class Device(Protocol):
+    """Something that runs compiled libraries, while its context lasts."""
+
+    @property
+    def spec(self) -> str:
+        """How the user named it, the core included."""
+
+    @property
+    def description(self) -> str:
+        """What it is, in a few words, for people."""
+
+    @property
+    def features(self) -> frozenset[str]:
+        """What its CPU can do, of `targets.cores.FEATURES`."""
+
+    @property
+    def core(self) -> Core | None:
+        """The core design, where it is known."""
+
+    @property
+    def session_timeout(self) -> float:
+        """The longest the device may be held, in seconds; 0: as long as wanted."""
+
+    def load(self, library: Path) -> Program:
+        """Takes a Relax executable in a shared library to the device and loads it.
+
+        Raises:
+            DeviceError: the library does not load there, or the link was lost.
+        """
+
+
+def open_device(
+    spec: str, bundle_core: Core | None = None, session_timeout: float = 0.0
+) -> AbstractContextManager[Device]:
+    """The device named by `spec`, connected while the context lasts.
+
+    Args:
+        spec: one of FORMS.
+        bundle_core: what `emulated` without a core emulates.
+        session_timeout: the longest the device may be held, in seconds; 0: as long as wanted.
+
+    Raises:
+        UserError: `spec` is not understood, or something is missing on this machine.
+        DeviceError: (on entering) the device cannot be reached or does not answer as it should.
+    """
+    for prefix, opener in _OPENERS.items():
+        if spec == prefix or spec.startswith((prefix + ":", prefix + "/")):
+            return opener(spec, bundle_core, session_timeout)
+    raise UserError(f"unknown device {spec!r}: a device is one of {FORMS}")
+
+
+def _emulated(spec: str, bundle_core: Core | None, seconds: float) -> AbstractContextManager[Device]:
+    name = spec.partition(":")[2]
+    if (spec.startswith("emulated:") and name == "") or spec.startswith("emulated/"):
+        raise UserError(f"unknown device {spec!r}: the emulated board is `emulated` or `emulated:CORE`")
+    core = find_core(name) if name else bundle_core or find_core("generic")
+    return _open_emulated(core, seconds)
+
+
+@contextmanager
+def _open_emulated(core: Core, seconds: float) -> Iterator[Device]:
+    from targets.emulated.board import EmulatedBoard
+    from targets.rpc import connect_board
+
+    with EmulatedBoard(core) as board, connect_board(board, seconds) as device:
+        yield device
+
+
+def _rpc(spec: str, _core: Core | None, seconds: float) -> AbstractContextManager[Device]:
+    host, port, rest = _address(spec)
+    if rest:
+        raise UserError(f"unknown device {spec!r}: a board over RPC is rpc://HOST:PORT")
+    from targets.rpc import connect_direct
+
+    return connect_direct(host, port, seconds)
+
+
+def _tracker(spec: str, _core: Core | None, seconds: float) -> AbstractContextManager[Device]:
+    host, port, key = _address(spec)
+    if not key or "/" in key:
+        raise UserError(f"unknown device {spec!r}: a board of a tracker is tracker://HOST:PORT/KEY")
+    from targets.rpc import connect_through_tracker
+
+    return connect_through_tracker(host, port, key, seconds)
+
+
+def _address(spec: str) -> tuple[str, int, str]:
+    """Host, port, and what follows the slash, of SCHEME://HOST:PORT/REST."""
+    scheme, slashes, rest = spec.partition("://")
+    place, _, tail = rest.partition("/")
+    host, _, port = place.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not slashes or not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise UserError(f"unknown device {spec!r}: {scheme} needs {scheme}://HOST:PORT; devices are {FORMS}")
+    return host, int(port), tail
+
+
+Opener = Callable[[str, Core | None, float], AbstractContextManager[Device]]
+_OPENERS: dict[str, Opener] = {"emulated": _emulated, "rpc": _rpc, "tracker": _tracker}

@@ -1,0 +1,1 @@
+"""The emulated board: ARM code on this machine, under qemu-user."""

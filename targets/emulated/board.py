@@ -1,0 +1,166 @@
+"""Starts the agent under qemu-user, restricted to one core's instructions, and ends it without fail."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from types import TracebackType
+
+from targets.agent.build import build_agent
+from targets.cores import Core
+from targets.errors import DeviceError, UserError
+
+QEMU = "qemu-aarch64"
+SYSROOT = Path("/usr/aarch64-linux-gnu")  # Debian's libc6-arm64-cross
+START_SECONDS = 60.0
+STOP_SECONDS = 3.0
+
+log = logging.getLogger(__name__)
+
+
+class EmulatedBoard:
+    """A running agent on an emulated core; a context manager.
+
+    Attributes:
+        core: the core it stands for.
+        model: QEMU's CPU model.
+        host, port: where the agent listens, once entered.
+
+    Raises (on entering):
+        UserError: qemu, its sysroot or the CPU model is missing on this machine.
+        DeviceError: the agent did not start.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.model = ""
+        self.host = "127.0.0.1"
+        self.port = 0
+        self._lines: deque[str] = deque(maxlen=100)
+        self._work_dir = Path()
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+
+    def __enter__(self) -> EmulatedBoard:
+        qemu = find_qemu()
+        sysroot = find_sysroot()
+        self.model = choose_model(self.core, qemu)
+        agent = build_agent()
+        self._work_dir = Path(tempfile.gettempdir()) / f"armature-board-{os.getpid()}-{id(self):x}"
+        try:
+            self._start([qemu, "-cpu", self.model, "-L", str(sysroot), str(agent)])
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def last_words(self) -> str:
+        """The last line the agent wrote about a session that failed; empty when there is none."""
+        return next((line for line in reversed(self._lines) if "session " in line), "")
+
+    def _start(self, program: list[str]) -> None:
+        options = ["--port", "0", "--work-dir", str(self._work_dir), "--exit-with-parent", str(os.getpid())]
+        process = subprocess.Popen(
+            [*program, "serve", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self._process = process
+        self._reader = threading.Thread(target=self._read_errors, args=(process,), daemon=True)
+        self._reader.start()
+        self.port = self._read_port(process)
+        log.info("emulated %s (QEMU model %s) listens on port %d", self.core.name, self.model, self.port)
+
+    def _read_port(self, process: subprocess.Popen[str]) -> int:
+        assert process.stdout is not None
+        ready, _, _ = select.select([process.stdout], [], [], START_SECONDS)
+        line = process.stdout.readline() if ready else ""
+        found = re.fullmatch(r"listening on \S+:(\d+)\n", line)
+        if found is None:
+            time.sleep(0.1)  # for the reader to catch up
+            said = self._lines[-1] if self._lines else line.strip() or f"silence for {START_SECONDS:.0f} s"
+            raise DeviceError(f"the agent did not start on emulated:{self.core.name}: {said}")
+        return int(found.group(1))
+
+    def _read_errors(self, process: subprocess.Popen[str]) -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            self._lines.append(line.strip())
+            log.debug("%s: %s", self.core.name, line.strip())
+
+    def _stop(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            _end_group(process)
+            if self._reader is not None:
+                self._reader.join(STOP_SECONDS)
+            for pipe in (process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
+        shutil.rmtree(self._work_dir, ignore_errors=True)
+
+
+def _end_group(process: subprocess.Popen[str]) -> None:
+    """Asks the agent to end, then kills whatever is left of its process group."""
+    try:
+        process.terminate()
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        log.debug("the agent did not end when asked to")
+    finally:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            log.debug("the agent's process group is gone")
+        process.wait()
+
+
+def find_qemu() -> str:
+    """The path of qemu-user for ARM; UserError when it is not installed."""
+    path = shutil.which(QEMU)
+    if path is None:
+        raise UserError(
+            f"{QEMU} not found: apt-get install qemu-user, or use a board: --device rpc://HOST:PORT"
+        )
+    return path
+
+
+def find_sysroot() -> Path:
+    """Where ARM's C library lies: QEMU_LD_PREFIX, or Debian's place; UserError when it is not there."""
+    folder = Path(os.environ.get("QEMU_LD_PREFIX") or SYSROOT)
+    if not any((folder / "lib").glob("ld-linux-aarch64.so*")):
+        raise UserError(
+            f"no ARM C library in {folder}: apt-get install libc6-arm64-cross, or set QEMU_LD_PREFIX"
+        )
+    return folder
+
+
+def choose_model(core: Core, qemu: str) -> str:
+    """The first of the core's CPU models that this QEMU knows; UserError when it knows none."""
+    listed = subprocess.run([qemu, "-cpu", "help"], capture_output=True, text=True, check=False).stdout
+    known = set(listed.split())
+    model = next((model for model in core.qemu if model in known), None)
+    if model is None:
+        raise UserError(
+            f"this QEMU cannot emulate {core.name} (needs one of {', '.join(core.qemu)}): "
+            "install a newer qemu-user, or use a board"
+        )
+    return model
