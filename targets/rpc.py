@@ -34,6 +34,9 @@ REACH_SECONDS = 5.0  # for a TCP connection
 CONNECT_SECONDS = 30.0  # for the handshake: longer means that another client holds the board
 REQUEST_SECONDS = 60.0  # for a tracker to find a free board
 
+# How TVM's client words a dead socket; `code=1` is its own "shut down", met where an answer was due.
+_LOST = re.compile(r"socket|connection|channel|broken pipe|RPCCode::kReturn\b.*code=1\b", re.IGNORECASE)
+
 log = logging.getLogger(__name__)
 
 
@@ -70,7 +73,7 @@ class Link:
             limit = re.search(r"session ended after ([\d.e+]+ s)", f"{message}\n{said}")
             after = f" after {limit.group(1)}" if limit else ""
             return f"{self.spec} ended the session{after}, its time limit, while {doing}"
-        if re.search(r"socket|connection|channel|broken pipe|sockchannel|endpoint", message, re.IGNORECASE):
+        if _LOST.search(message):
             return f"{self.spec} is gone: the link was lost while {doing}"
         lines = [line.strip() for line in message.splitlines() if line.strip()]
         lines = [line for line in lines if not line.startswith(("RPCError:", "Traceback", "File "))]

@@ -59,14 +59,23 @@ def link_shared(objects: Sequence[Path], output: Path) -> None:
     _zig("cc", *map(str, objects), "-o", str(output), *flags, what=f"linking {output.name}")
 
 
-def _zig(language: str, *arguments: str, what: str) -> None:
+def link_host_plugin(source: Path, output: Path) -> None:
+    """Compiles a C file to a shared library for this machine, whose loader has the symbols it lacks.
+
+    Raises:
+        UserError: Zig is missing, or the compiler refuses the source.
+    """
+    _zig("cc", "-shared", "-fPIC", "-O2", str(source), "-o", str(output), what=source.name, target="native")
+
+
+def _zig(language: str, *arguments: str, what: str, target: str = f"{TRIPLE}.{GLIBC}") -> None:
     _require_zig()
-    command = [sys.executable, "-m", "ziglang", language, "-target", f"{TRIPLE}.{GLIBC}", *arguments]
+    command = [sys.executable, "-m", "ziglang", language, "-target", target, *arguments]
     log.debug("%s", " ".join(command))
     done = subprocess.run(command, capture_output=True, text=True, env=_environment(), check=False)
     if done.returncode != 0:
         log.debug("%s", done.stderr)
-        raise UserError(f"{what} for ARM failed: {_first_error(done.stderr)}")
+        raise UserError(f"{what} for {target} failed: {_first_error(done.stderr)}")
 
 
 def _first_error(output: str) -> str:

@@ -298,7 +298,7 @@ def test_tracker(agent: Path, tiny_library: Path, tiny_inputs: Arrays, tiny_outp
         tracker.terminate()
         assert "tracker 127.0.0.1" in server.stderr.readline()
         tracker = Tracker("127.0.0.1", port=tracker.port, port_end=tracker.port + 1, silent=True)
-        assert any("registered at tracker" in server.stderr.readline() for _ in range(4))
+        assert any("registered at tracker" in server.stderr.readline() for _ in range(3))
         with open_device(f"tracker://{place}/pi") as device:
             assert device.features == {"crc"}
     finally:

@@ -149,13 +149,17 @@ static int shake_hands(int fd, const Options* options, double* seconds) {
   int32_t magic = 0, length = 0;
   char text[MAX_KEY + 1], wanted[128], answer[80];
   if (net_time_out(fd, HANDSHAKE_SECONDS) != 0 || net_read_int(fd, &magic) != 0) return -1;
-  if (magic != RPC_MAGIC || net_read_int(fd, &length) != 0 || length < 0 || length > MAX_KEY) return -1;
+  if (magic != RPC_MAGIC || net_read_int(fd, &length) != 0 || length < 0 || length > MAX_KEY) {
+    log_line("refused a connection that is not TVM RPC");
+    return -1;
+  }
   if (net_read(fd, text, (size_t)length) != 0) return -1;
   text[length] = '\0';
   const Tracker* tracker = &options->tracker;
   snprintf(wanted, sizeof wanted, "client:%s", tracker->fd >= 0 ? tracker->match_key : tracker->key);
   char* rest = text;
   if (strcmp(strsep(&rest, " "), wanted) != 0) {
+    log_line("refused a client that asked for another key than '%s'", wanted);
     net_write_int(fd, RPC_MISMATCH);
     return -1;
   }
@@ -166,17 +170,18 @@ static int shake_hands(int fd, const Options* options, double* seconds) {
   return net_write(fd, answer, (size_t)answer_length) | net_time_out(fd, 0);
 }
 
-static void serve_one(int listener, const Options* options, const sigset_t* wait_mask) {
+/* Takes the next connection; 1 when it was a client and has been served. */
+static int serve_one(int listener, const Options* options, const sigset_t* wait_mask) {
   int client = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-  if (client < 0) return;
+  if (client < 0) return 0;
   Session session = {client, 0, options->work_dir, wait_mask, must_stop};
   if (shake_hands(client, options, &session.seconds) != 0) {
-    log_line("refused a connection that is no TVM RPC client of key '%s'", options->tracker.key);
     close(client);
-    return;
+    return 0;
   }
   net_keep_alive(client);
   session_serve(&session);
+  return 1;
 }
 
 /* Waits for a client; 1 when there is one, 0 when the time is up or a signal came. */
@@ -196,9 +201,7 @@ static void serve_until_stopped(int listener, Options* options, const sigset_t* 
     if (!offered && options->tracker.fd >= 0) offered = tracker_offer(&options->tracker) == 0;
     rounds++;
     if (wait_for_client(listener, wait_mask)) {
-      serve_one(listener, options, wait_mask);
-      offered = 0;
-      rounds = 0;
+      if (serve_one(listener, options, wait_mask)) offered = 0;
     } else if (options->tracker.fd >= 0 && rounds % (2 * PING_SECONDS) == 0) {
       tracker_ping(&options->tracker);
     }
