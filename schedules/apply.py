@@ -8,13 +8,13 @@ import pkgutil
 from dataclasses import dataclass
 from types import ModuleType
 
-from targets.cores import Core
 from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
 
 import schedules
 from schedules import elementwise
 from schedules.kernel import Workload, workload_of
+from targets.cores import Core
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,6 @@ def schedule_kernel(function: PrimFunc, core: Core) -> Scheduled:
         elementwise.schedule(sch)
     else:
         kind = kinds()[workload.kind]
-        kind.schedule(sch, workload, kind.default(workload, core))
+        kind.schedule(sch, kind.default(workload, core))
     scheduled = sch.mod["main"].with_attr("tirx.is_scheduled", True)
     return Scheduled(scheduled, workload, "default")

@@ -6,13 +6,13 @@ the window's taps and the input channels are summed inside. Borders are cut off 
 
 from __future__ import annotations
 
-from targets.cores import Core
 from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
 
-from schedules.kernel import CHANNEL_MULTIPLE, LANES, Decisions, Workload, anchor, largest_divisor, round_up
+from schedules.kernel import CHANNEL_MULTIPLE, LANES, Decisions, Workload, anchor, largest_divisor
 from schedules.tile import fold_epilogue, partition, unroll_all
 from schedules.window import Window, padded_load
+from targets.cores import Core
 
 KIND = "conv"
 
@@ -34,7 +34,8 @@ def define(
     channels].
     """
     extents = [int(extent) for extent in data.shape]
-    batch, size = extents[0], (extents[1:3] if channels_last else extents[2:4])
+    batch = extents[0]
+    size = (extents[1], extents[2]) if channels_last else (extents[2], extents[3])
     kernel_height, kernel_width, depth, padded_channels = (int(extent) for extent in weight.shape)
     out_height, out_width = window.output_size(*size)
     per_group = channels // groups
@@ -72,7 +73,7 @@ def default(workload: Workload, core: Core) -> Decisions:  # noqa: ARG001  (ever
     }
 
 
-def schedule(sch: Schedule, workload: Workload, decisions: Decisions) -> None:
+def schedule(sch: Schedule, decisions: Decisions) -> None:
     """Lay the kernel out: rows, channel panels, tiles along the row, the window's sum inside."""
     columns, channels = decisions["columns"], decisions["channels"]
     total = sch.get_sblock(KIND)
@@ -87,7 +88,7 @@ def schedule(sch: Schedule, workload: Workload, decisions: Decisions) -> None:
     unroll_all(sch, column, vector)
     partition(sch, y, tile, panel)
     sch.set_scope(total, 0, "local")
-    sch.compute_at(total, panel)
+    sch.compute_at(total, panel, preserve_unit_loops=True)
     _accumulate(sch, total, decisions["step"])
 
 

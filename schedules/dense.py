@@ -5,12 +5,12 @@ Weights are packed in panels of `columns` outputs, whose sums all stay in regist
 
 from __future__ import annotations
 
-from targets.cores import Core
 from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
 
 from schedules.kernel import CHANNEL_MULTIPLE, LANES, Decisions, Workload, anchor, largest_divisor, round_up
 from schedules.tile import fold_epilogue, partition, unroll_all, vectorize_channels
+from targets.cores import Core
 
 KIND = "dense"
 
@@ -47,7 +47,7 @@ def default(workload: Workload, core: Core) -> Decisions:  # noqa: ARG001  (ever
     return {"columns": largest_divisor(padded, COLUMNS) or CHANNEL_MULTIPLE, "step": REDUCTION_STEP}
 
 
-def schedule(sch: Schedule, workload: Workload, decisions: Decisions) -> None:  # noqa: ARG001
+def schedule(sch: Schedule, decisions: Decisions) -> None:
     """Lay the kernel out: panels of weights outside, rows, the sum inside."""
     columns = decisions["columns"]
     total = sch.get_sblock(KIND)
@@ -59,7 +59,7 @@ def schedule(sch: Schedule, workload: Workload, decisions: Decisions) -> None:  
     unroll_all(sch, vectorize_channels(sch, column))
     partition(sch, panel)
     sch.set_scope(total, 0, "local")
-    sch.compute_at(total, row)
+    sch.compute_at(total, row, preserve_unit_loops=True)
     column, k = sch.get_loops(total)[-2:]
     vector, lane = sch.split(column, [None, LANES])
     outer, inner = sch.split(k, [None, decisions["step"]])

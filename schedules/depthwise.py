@@ -7,13 +7,13 @@ tests on the load, which loop partitioning turns into loops of their own: no pad
 
 from __future__ import annotations
 
-from targets.cores import Core
 from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
 
 from schedules.kernel import LANES, Decisions, Workload, anchor, largest_divisor
 from schedules.tile import fold_epilogue, partition, unroll_all, vectorize_channels
 from schedules.window import Window, padded_load
+from targets.cores import Core
 
 KIND = "depthwise"
 
@@ -34,7 +34,9 @@ def define(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor:
     s = te.reduce_axis((0, kernel_width), name="s")
 
     def product(b: tirx.Var, y: tirx.Var, x: tirx.Var, c: tirx.Var) -> ir.Expr:
-        pixel = padded_load(lambda row, column: data[b, row, column, c], (height, width), window, (y, x), (r, s))
+        pixel = padded_load(
+            lambda row, column: data[b, row, column, c], (height, width), window, (y, x), (r, s)
+        )
         return te.sum(pixel * weight[r, s, c], axis=[r, s])
 
     shape = {"h": out_height, "w": out_width, "c": channels, **window.shape()}
@@ -53,7 +55,7 @@ def default(workload: Workload, core: Core) -> Decisions:  # noqa: ARG001  (ever
     }
 
 
-def schedule(sch: Schedule, workload: Workload, decisions: Decisions) -> None:
+def schedule(sch: Schedule, decisions: Decisions) -> None:
     """Lay the kernel out: rows, channel blocks, then steps along the row with the filter in registers."""
     total = sch.get_sblock(KIND)
     output = fold_epilogue(sch, total)
@@ -64,7 +66,7 @@ def schedule(sch: Schedule, workload: Workload, decisions: Decisions) -> None:
     unroll_all(sch, column, vectorize_channels(sch, channel))
     partition(sch, y, step, block)
     sch.set_scope(total, 0, "local")
-    sch.compute_at(total, step)
+    sch.compute_at(total, step, preserve_unit_loops=True)
     column, channel, r, s = sch.get_loops(total)[-4:]
     vector, lane = sch.split(channel, [None, LANES])
     sch.reorder(r, s, column, vector, lane)

@@ -6,9 +6,9 @@ reduce, or that cannot be inlined, keep the loops they came with, which LLVM vec
 
 from __future__ import annotations
 
+from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV, ScheduleError
-from tvm.tirx import IterVar
 
 from schedules.kernel import LANES
 
@@ -38,12 +38,10 @@ def _vectorize(sch: Schedule, block: SBlockRV) -> None:
     if not loops or not _is_spatial(sch, block):
         return
     extent = sch.get(loops[-1]).extent
-    if not isinstance(extent, int) and not hasattr(extent, "value"):
-        return
-    if int(extent) % LANES == 0 and int(extent) > LANES:
+    if isinstance(extent, tirx.IntImm) and int(extent) % LANES == 0:
         _, lanes = sch.split(loops[-1], [None, LANES])
         sch.vectorize(lanes)
 
 
 def _is_spatial(sch: Schedule, block: SBlockRV) -> bool:
-    return all(axis.iter_type == IterVar.DataPar for axis in sch.get(block).iter_vars)
+    return all(axis.iter_type == tirx.IterVar.DataPar for axis in sch.get(block).iter_vars)

@@ -42,7 +42,11 @@ class Workload:
 
 
 def anchor(
-    kind: str, extents: tuple[int, ...], body: Callable[..., object], shape: Mapping[str, int], multiply_adds: int
+    kind: str,
+    extents: tuple[int, ...],
+    body: Callable[..., object],
+    shape: Mapping[str, int],
+    multiply_adds: int,
 ) -> te.Tensor:
     """The anchor block of a kernel of `kind`: `te.compute(extents, body)`, marked with its workload.
 

@@ -7,7 +7,6 @@ reads them in a straight line.
 
 from __future__ import annotations
 
-from targets.cores import Core
 from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
 
@@ -21,6 +20,7 @@ from schedules.kernel import (
     round_up,
 )
 from schedules.tile import fold_epilogue, partition, unroll_all, vectorize_channels
+from targets.cores import Core
 
 KIND = "pointwise"
 
@@ -83,7 +83,7 @@ def _panels_outside(workload: Workload, core: Core) -> bool:
     return weights > core.l1d_kib * 1024 // 2 and pixels < weights
 
 
-def schedule(sch: Schedule, workload: Workload, decisions: Decisions) -> None:
+def schedule(sch: Schedule, decisions: Decisions) -> None:
     """Lay the kernel out: tiles of rows x columns, the sum inside, the epilogue on the registers."""
     rows, columns = decisions["rows"], decisions["columns"]
     total = sch.get_sblock(KIND)
@@ -103,7 +103,7 @@ def schedule(sch: Schedule, workload: Workload, decisions: Decisions) -> None:
     unroll_all(sch, row, vectorize_channels(sch, column))
     partition(sch, row_tile, panel)
     sch.set_scope(total, 0, "local")
-    sch.compute_at(total, tile)
+    sch.compute_at(total, tile, preserve_unit_loops=True)
     row, column, k = sch.get_loops(total)[-3:]
     vector, lane = sch.split(column, [None, LANES])
     outer, inner = sch.split(k, [None, decisions["step"]])

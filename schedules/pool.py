@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from targets.cores import Core
 from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
 
 from schedules.kernel import LANES, Decisions, Workload, anchor, largest_divisor
 from schedules.tile import fold_epilogue, partition, unroll_all, vectorize_channels
 from schedules.window import Window, padded_load
+from targets.cores import Core
 
 KIND = "pool"
 
@@ -29,7 +29,7 @@ def define_mean(data: te.Tensor) -> te.Tensor:
     total = anchor(
         KIND,
         (batch, 1, 1, channels),
-        lambda b, y, x, c: te.sum(data[b, r, s, c], axis=[r, s]),
+        lambda b, _y, _x, c: te.sum(data[b, r, s, c], axis=[r, s]),
         {"h": 1, "w": 1, "c": channels, "kernel": height},
         0,
     )
@@ -56,9 +56,7 @@ def define_window(data: te.Tensor, window: Window, mode: str, counts_padding: bo
         return reduce(pixel, axis=[r, s])
 
     extents = (batch, out_height, out_width, channels)
-    total = anchor(
-        KIND, extents, body, {"h": out_height, "w": out_width, "c": channels, **window.shape()}, 0
-    )
+    total = anchor(KIND, extents, body, {"h": out_height, "w": out_width, "c": channels, **window.shape()}, 0)
     if mode == "max":
         return te.compute(extents, lambda b, y, x, c: total[b, y, x, c], name="pixels")
     divisor = _divisor(window, height, width, counts_padding)
@@ -92,16 +90,16 @@ def default(workload: Workload, core: Core) -> Decisions:  # noqa: ARG001  (ever
     return {"block": largest_divisor(workload["c"], BLOCKS) or LANES}
 
 
-def schedule(sch: Schedule, workload: Workload, decisions: Decisions) -> None:  # noqa: ARG001
+def schedule(sch: Schedule, decisions: Decisions) -> None:
     """Lay the kernel out: pixels, channel blocks, the window inside."""
     total = sch.get_sblock(KIND)
     output = fold_epilogue(sch, total)
-    batch, y, x, c = sch.get_loops(output)
+    _, y, x, c = sch.get_loops(output)
     block, channel = sch.split(c, [None, decisions["block"]])
     unroll_all(sch, vectorize_channels(sch, channel))
     partition(sch, y, x, block)
     sch.set_scope(total, 0, "local")
-    sch.compute_at(total, block)
+    sch.compute_at(total, block, preserve_unit_loops=True)
     channel, r, s = sch.get_loops(total)[-3:]
     vector, lane = sch.split(channel, [None, LANES])
     sch.reorder(r, s, vector, lane)

@@ -73,9 +73,7 @@ def padded_load(
     return tirx.if_then_else(inside, value, tirx.const(outside, value.dtype))
 
 
-def _border_tests(
-    window: Window, axis: int, position: ir.Expr, size: tuple[int, int]
-) -> list[ir.Expr]:
+def _border_tests(window: Window, axis: int, position: ir.Expr, size: tuple[int, int]) -> list[ir.Expr]:
     """The tests that an access at `position` along `axis` needs: none where the window never leaves."""
     last_output = window.output_size(*size)[axis] - 1
     last = last_output * window.stride[axis] + (window.kernel[axis] - 1) * window.dilation[axis]

@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 from tvm import ir, relax, tirx
-from tvm.relax.expr_functor import PyExprMutator, mutator
+from tvm.relax.expr_functor import mutator
 
-from compile.passes.constants import array_of, constant
-
-Array = NDArray[np.generic]
+from compile.passes.constants import Array, array_of, constant
+from compile.passes.rewriter import Rewriter
 
 
 def _permute(value: Array, call: ir.Call) -> Array:
@@ -52,7 +50,7 @@ class FoldConstants:
 
 
 @mutator
-class _Folder(PyExprMutator):
+class _Folder(Rewriter):
     def visit_call_(self, call: ir.Call) -> ir.Expr:
         call = self.builder_.normalize(self.visit_expr_post_order(call))
         name = getattr(call.op, "name", "")

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 from tvm import ir, relax
-from tvm.relax.expr_functor import PyExprMutator, mutator
+from tvm.relax.expr_functor import mutator
+
+from compile.passes.rewriter import Rewriter
 
 
 @relax.transform.function_pass(opt_level=0)
@@ -23,7 +25,7 @@ class PlainClip:
 
 
 @mutator
-class _Replacer(PyExprMutator):
+class _Replacer(Rewriter):
     def visit_call_(self, call: ir.Call) -> ir.Expr:
         call = self.visit_expr_post_order(call)
         if getattr(call.op, "name", "") != "relax.clip":

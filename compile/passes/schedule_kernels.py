@@ -6,12 +6,12 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from tvm import ir, relax
-from tvm.relax.expr_functor import PyExprMutator, mutator
+from tvm.relax.expr_functor import mutator
 from tvm.tirx import PrimFunc
 
-from compile.passes.constants import array_of, constant
+from compile.passes.constants import Array, array_of, constant
+from compile.passes.rewriter import Rewriter
 from schedules.apply import Scheduled, schedule_kernel
 from schedules.kernel import Workload
 from targets.cores import Core
@@ -46,7 +46,7 @@ def schedule_kernels(module: ir.IRModule, core: Core) -> tuple[ir.IRModule, list
 
 
 @mutator
-class _Packer(PyExprMutator):
+class _Packer(Rewriter):
     """Rebuilds `main` in a new module: a kernel whose weights are packed has another type than before."""
 
     def __init__(self, scheduled: dict[str, Scheduled]) -> None:
@@ -79,7 +79,7 @@ def _packed(argument: ir.Expr, shape: ir.Array) -> ir.Expr:
     return constant(pack(value, wanted[-1]))
 
 
-def pack(weight: NDArray[np.generic], panel: int) -> NDArray[np.generic]:
+def pack(weight: Array, panel: int) -> Array:
     """`weight` [..., outputs] in panels of `panel` outputs: [outputs / panel, ..., panel]."""
     *inner, outputs = weight.shape
     return np.moveaxis(weight.reshape(*inner, outputs // panel, panel), -2, 0)

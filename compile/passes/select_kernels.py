@@ -6,22 +6,21 @@ kind knows; weights are padded to CHANNEL_MULTIPLE outputs here, and packed when
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import SupportsInt
 
 import numpy as np
-from numpy.typing import NDArray
 from tvm import ir, relax, tirx
-from tvm.relax.expr_functor import PyExprMutator, mutator
+from tvm.relax.expr_functor import mutator
 
-from compile.passes.constants import array_of, constant
+from compile.passes.constants import Array, array_of, constant
+from compile.passes.rewriter import Rewriter
 from schedules import conv, dense, depthwise, pointwise, pool
 from schedules.kernel import CHANNEL_MULTIPLE, round_up
 from schedules.window import Window
 
 OUT_ELEMENTWISE_FUSABLE = 4
 """OpPatternKind of a kernel that takes element-wise work into its epilogue (tvm/relax/op_attr_types.h)."""
-
-Weights = NDArray[np.float32]
 
 
 @ir.transform.module_pass(opt_level=0)
@@ -37,7 +36,7 @@ class SelectKernels:
 
 
 @mutator
-class _Selector(PyExprMutator):
+class _Selector(Rewriter):
     def visit_call_(self, call: ir.Call) -> ir.Expr:
         call = self.builder_.normalize(self.visit_expr_post_order(call))
         name = getattr(call.op, "name", "")
@@ -83,7 +82,7 @@ def _convolution(
     window = Window(
         kernel=weight.shape[:2],
         stride=_pair(attrs.strides),
-        padding=tuple(int(side) for side in attrs.padding),
+        padding=_sides(attrs.padding),
         dilation=_pair(attrs.dilation),
     )
     padded = _pad_outputs(weight)
@@ -93,7 +92,7 @@ def _convolution(
             if groups == 1 and window.kernel != (1, 1)
             else None
         )
-    if groups == channels and depth == 1 and int(data.ty.shape[3]) == channels and groups > 1:
+    if groups == channels == _extents(data)[3] and depth == 1 and groups > 1:
         return _emit(builder, depthwise.define, [data, constant(weight[:, :, 0, :])], window)
     if window.kernel == (1, 1) and groups == 1 and not any(window.padding):
         return _emit(builder, pointwise.define, [data, constant(padded[0, 0])], channels, window.stride)
@@ -116,12 +115,10 @@ def _mean(builder: relax.BlockBuilder, call: ir.Call) -> ir.Expr | None:
 
 
 def _adaptive_mean(builder: relax.BlockBuilder, call: ir.Call) -> ir.Expr | None:
-    is_global = [int(extent) for extent in call.ty.shape[1:3]] == [1, 1]
-    return (
-        _emit(builder, pool.define_mean, [call.args[0]])
-        if call.attrs.layout == "NHWC" and is_global
-        else None
-    )
+    is_global = _extents(call)[1:3] == (1, 1)
+    if call.attrs.layout != "NHWC" or not is_global:
+        return None
+    return _emit(builder, pool.define_mean, [call.args[0]])
 
 
 def _window_pool(mode: str) -> Callable[[relax.BlockBuilder, ir.Call], ir.Expr | None]:
@@ -132,10 +129,10 @@ def _window_pool(mode: str) -> Callable[[relax.BlockBuilder, ir.Call], ir.Expr |
         window = Window(
             kernel=_pair(attrs.pool_size),
             stride=_pair(attrs.strides),
-            padding=tuple(int(side) for side in attrs.padding),
+            padding=_sides(attrs.padding),
         )
-        height, width = (int(extent) for extent in call.args[0].ty.shape[1:3])
-        if window.output_size(height, width) != tuple(int(extent) for extent in call.ty.shape[1:3]):
+        _, height, width, _ = _extents(call.args[0])
+        if window.output_size(height, width) != _extents(call)[1:3]:
             return None  # ceil_mode adds a row or a column that lies partly outside
         return _emit(builder, pool.define_window, [call.args[0]], window, mode, bool(attrs.count_include_pad))
 
@@ -152,16 +149,25 @@ SELECTORS: dict[str, Callable[[relax.BlockBuilder, ir.Call], ir.Expr | None]] = 
 }
 
 
-def _pad_outputs(weight: Weights) -> Weights:
+def _pad_outputs(weight: Array) -> Array:
     """`weight` with its last axis filled up with zeros to CHANNEL_MULTIPLE."""
     outputs = weight.shape[-1]
     widths = [(0, 0)] * (weight.ndim - 1) + [(0, round_up(outputs, CHANNEL_MULTIPLE) - outputs)]
     return np.pad(weight, widths)
 
 
-def _pair(values: object) -> tuple[int, int]:
-    first, second = (int(value) for value in values)  # type: ignore[attr-defined]
+def _pair(values: Iterable[SupportsInt]) -> tuple[int, int]:
+    first, second = (int(value) for value in values)
     return first, second
+
+
+def _sides(values: Iterable[SupportsInt]) -> tuple[int, int, int, int]:
+    top, left, bottom, right = (int(value) for value in values)
+    return top, left, bottom, right
+
+
+def _extents(expression: ir.Expr) -> tuple[int, ...]:
+    return tuple(int(extent) for extent in expression.ty.shape)
 
 
 def _is_static_float(call: ir.Call) -> bool:
