@@ -34,7 +34,9 @@ def count(core_name: str, size: int) -> float:
 
 def main() -> None:
     """Print a line per core."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cores", default="a53,a55,a72,a76")
     parser.add_argument("--size", type=int, default=224)
     options = parser.parse_args()

@@ -75,7 +75,9 @@ def open_bundle(path: Path) -> Bundle:
         if not file.is_file():
             raise UserError(f"{path} is not whole: {name} is missing. Compile it again.")
         if sha256(file) != expected:
-            raise UserError(f"{file} was changed since it was compiled (its sha256 differs). Compile it again.")
+            raise UserError(
+                f"{file} was changed since it was compiled (its sha256 differs). Compile it again."
+            )
     return Bundle(path, manifest)
 
 
@@ -153,7 +155,9 @@ def new_bundle(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     except OSError as error:
-        raise UserError(f"Cannot write to {path.parent} ({error.strerror}): give another folder with -o.") from error
+        raise UserError(
+            f"Cannot write to {path.parent} ({error.strerror}): give another folder with -o."
+        ) from error
     try:
         yield aside
         aside.chmod(0o755)

@@ -31,7 +31,9 @@ def classify(bundle: Bundle, device_spec: str, images: Sequence[Path]) -> list[l
     """
     steps = bundle.preprocess
     if bundle.manifest["task"] != "classify" or steps is None:
-        raise UserError(f"{bundle.path} is not an image classifier: `armature validate` compares its outputs.")
+        raise UserError(
+            f"{bundle.path} is not an image classifier: `armature validate` compares its outputs."
+        )
     tensors = [steps.apply(image) for image in images]
     label_set = bundle.manifest["labels"]
     names = labels(label_set) if label_set else None

@@ -27,7 +27,9 @@ INTERRUPTED = 128 + signal.SIGINT
 screen = Console(stderr=True, highlight=False)
 """Progress and messages; results go to standard output."""
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document instead of tables."
+)
 device_option = click.option(
     "--device",
     default="emulated",
@@ -196,7 +198,9 @@ Examples:
 @main.command("validate", help=VALIDATE_HELP)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @device_option
-@click.option("--data", type=click.Path(path_type=Path), help="An image, or a folder: LABEL/xxx.jpg or images.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="An image, or a folder: LABEL/xxx.jpg or images."
+)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after N inputs.")
 @json_option
 def validate_command(bundle: Path, device: str, data: Path | None, limit: int | None, as_json: bool) -> None:
@@ -234,7 +238,9 @@ Example:
 @main.command("run", help=RUN_HELP)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @device_option
-@click.option("--input", "inputs", multiple=True, required=True, type=click.Path(path_type=Path), metavar="FILE")
+@click.option(
+    "--input", "inputs", multiple=True, required=True, type=click.Path(path_type=Path), metavar="FILE"
+)
 @json_option
 def run_command(bundle: Path, device: str, inputs: Sequence[Path], as_json: bool) -> None:
     with _stage("load"):

@@ -229,7 +229,9 @@ def _try_inputs(name: str, module: nn.Module, inputs: Mapping[str, Shape]) -> No
             module(*(torch.zeros(shape) for shape in inputs.values()))
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         shapes = ", ".join(f"{key}={_spell(shape)}" for key, shape in inputs.items())
-        raise UserError(f"{name} does not take {shapes}: {_first_line(error)}\nGive another --input.") from error
+        raise UserError(
+            f"{name} does not take {shapes}: {_first_line(error)}\nGive another --input."
+        ) from error
 
 
 def _export(name: str, module: nn.Module, inputs: Mapping[str, Shape]) -> ExportedProgram:
@@ -275,7 +277,9 @@ def _outputs(program: ExportedProgram) -> tuple[TensorInfo, ...]:
 def _tensors(program: ExportedProgram, names: Sequence[Any]) -> tuple[TensorInfo, ...]:
     values = {node.name: node.meta.get("val") for node in program.graph.nodes}
     return tuple(
-        TensorInfo(str(name), tuple(map(int, values[name].shape)), str(values[name].dtype).removeprefix("torch."))
+        TensorInfo(
+            str(name), tuple(map(int, values[name].shape)), str(values[name].dtype).removeprefix("torch.")
+        )
         for name in names
     )
 

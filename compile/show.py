@@ -77,7 +77,11 @@ def report(found: Report) -> None:
         if device is not None:
             _print(f"top-{first} correct: {device} of {found.labelled} (PyTorch: {reference})")
     _print(f"largest error: {found.max_abs_error:.1e}, on {found.device}, compiled for {found.core}")
-    _print("[bold green]validated[/]" if found.passed else "[bold red]not valid[/]: outputs differ from PyTorch's")
+    _print(
+        "[bold green]validated[/]"
+        if found.passed
+        else "[bold red]not valid[/]: outputs differ from PyTorch's"
+    )
 
 
 def _first(top5: Sequence[int] | None) -> str:

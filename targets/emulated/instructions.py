@@ -43,7 +43,11 @@ def _count(core: Core, command: Sequence[str]) -> int:
         plugin = ["-plugin", f"{_plugin()},output={output}"]
         try:
             done = subprocess.run(
-                [*emulate, *plugin, *command], capture_output=True, text=True, timeout=RUN_SECONDS, check=False
+                [*emulate, *plugin, *command],
+                capture_output=True,
+                text=True,
+                timeout=RUN_SECONDS,
+                check=False,
             )
         except subprocess.TimeoutExpired as error:
             raise DeviceError(f"{command[0]} did not end within {RUN_SECONDS:.0f} s") from error

@@ -1,0 +1,57 @@
+"""What the end-to-end tests share: the command line in this process, and bundles compiled once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from compile.cli import main
+from compile.datasets import default_images
+
+Armature = Callable[..., Result]
+
+
+@pytest.fixture(scope="session")
+def armature() -> Armature:
+    """`armature(*arguments)`: runs the command; the result has exit_code, stdout and stderr."""
+    runner = CliRunner()
+
+    def run(*arguments: object) -> Result:
+        return runner.invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def images() -> Path:
+    """The folder with the twenty labelled ImageNet images."""
+    folder = default_images("classify")
+    assert folder is not None
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_bundle(armature: Armature, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MobileNetV2 0.35 at 96 pixels with calibrated random weights, for cortex-a53."""
+    folder = tmp_path_factory.mktemp("bundles") / "small"
+    compile_small(armature, folder, "cortex-a53")
+    return folder
+
+
+def compile_small(armature: Armature, folder: Path, cpu: str) -> None:
+    """Compile the small network for `cpu` into `folder`."""
+    result = armature(
+        *("compile", "mobilenet_v2", "--cpu", cpu, "-o", folder),
+        *("--arg", "width=0.35", "--input", "image=1x3x96x96", "--weights", "random:0"),
+    )
+    assert result.exit_code == 0, result.stderr
+
+
+def document(result: Result) -> Any:
+    """The JSON document on standard output, which must be all of it."""
+    return json.loads(result.stdout)
