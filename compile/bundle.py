@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import compile as armature
-from compile.checksum import sha256
 from compile.build import activation_bytes, weight_bytes
+from compile.checksum import sha256
 from compile.frontend import Source, TensorInfo, Traced
 from compile.lower import Lowered
 from compile.passes.schedule_kernels import Kernel

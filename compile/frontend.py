@@ -1,4 +1,7 @@
-"""From what the user brings to a traced network: name, module:callable or .pt2 file -> ExportedProgram -> Relax."""
+"""From what the user brings to a traced network.
+
+A registered name, `package.module:callable` or a .pt2 file becomes an ExportedProgram, and then Relax.
+"""
 
 from __future__ import annotations
 
@@ -112,7 +115,8 @@ class Traced:
 def trace(source: Source) -> Traced:
     """Build the network that `source` names, give it its weights, and export it.
 
-    Raises UserError when there is no such network, its weights or inputs do not fit, or it cannot be exported.
+    Raises UserError when there is no such network, its weights or inputs do not fit, or it cannot be
+    exported.
     """
     if source.model.endswith(".pt2"):
         return _from_file(source)
@@ -177,13 +181,15 @@ def _from_file(source: Source) -> Traced:
         program = torch.export.load(path)
     except Exception as error:  # a damaged archive fails in every way there is
         raise UserError(
-            f"{path} is not an exported program: save one with torch.export.save(torch.export.export(...), PATH)."
+            f"{path} is not an exported program: save one with "
+            "torch.export.save(torch.export.export(model, inputs), PATH)."
         ) from error
     for tensor in _inputs(program):
         wanted = source.inputs.get(tensor.name, tensor.shape)
         if wanted != tensor.shape:
             raise UserError(
-                f"{path} was exported for {tensor.name}={_spell(tensor.shape)}, not {_spell(wanted)}: export it anew."
+                f"{path} was exported for {tensor.name}={_spell(tensor.shape)}, not {_spell(wanted)}: "
+                "export it anew."
             )
     return _traced(path.stem, _task(program), program, path.name, None, _image_steps(program))
 

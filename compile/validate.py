@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from compile.bundle import Bundle
 from compile.datasets import Sample, default_images, find_images
 from compile.frontend import Traced, random_inputs, trace
+from compile.preprocess import Preprocess
 from targets.cores import find_core
 from targets.device import Device, Program, open_device
 from targets.errors import UserError
@@ -29,7 +31,10 @@ Arrays = tuple[NDArray[Any], ...]
 
 @dataclass(frozen=True)
 class Comparison:
-    """One input's outputs on PyTorch and on the device; classes are None where the network tells none apart."""
+    """One input's outputs on PyTorch and on the device.
+
+    Classes are None where the network tells none apart.
+    """
 
     input: str
     label: int | None
@@ -142,7 +147,8 @@ def retrace(bundle: Bundle) -> Traced:
     traced = trace(bundle.source)
     if traced.fingerprint() != bundle.manifest["weights"]["sha256"]:
         raise UserError(
-            f"{bundle.source.model} has other weights now than {bundle.path} was compiled with: compile it again."
+            f"{bundle.source.model} has other weights now than {bundle.path} was compiled with: "
+            "compile it again."
         )
     return traced
 
@@ -154,7 +160,8 @@ def open_program(bundle: Bundle, device_spec: str) -> Iterator[tuple[Device, Pro
         lacking = sorted(bundle.required_features - device.features)
         if lacking:
             raise UserError(
-                f"{bundle.path} is for {bundle.core} and needs {', '.join(lacking)}, which {device.spec} lacks.\n"
+                f"{bundle.path} is for {bundle.core} and needs {', '.join(lacking)}, "
+                f"which {device.spec} lacks.\n"
                 "Compile it for the device's core (--cpu; `armature cores` lists them)."
             )
         yield device, device.load(bundle.library)
@@ -167,12 +174,16 @@ def _inputs(traced: Traced, data: Path | None) -> list[tuple[Sample, Callable[[]
         if data is not None:
             raise UserError(f"{traced.name} takes no image, so --data does not apply.")
         drawn = random_inputs(traced, RANDOM_INPUTS)
-        return [(Sample(Path(f"random {i}"), None), lambda a=a: a) for i, a in enumerate(drawn)]
+        return [(Sample(Path(f"random {i}"), None), partial(tuple, arrays)) for i, arrays in enumerate(drawn)]
     folder = data or default_images("classify")
     samples = find_images(folder, traced.labels) if folder else []
     if traced.labels is None and data is None:
         samples = [Sample(sample.path, None) for sample in samples]  # their classes are not this network's
-    return [(sample, lambda s=sample: (steps.apply(s.path),)) for sample in samples]
+    return [(sample, partial(_read_image, steps, sample.path)) for sample in samples]
+
+
+def _read_image(steps: Preprocess, path: Path) -> Arrays:
+    return (steps.apply(path),)
 
 
 def _compare(task: str, sample: Sample, reference: Arrays, device: Arrays) -> Comparison:
