@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,7 +55,7 @@ def emulator_left_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     assert list(temporary.iterdir()) == []
 
 
-def crashing_library(folder: Path, body: str) -> Path:
+def bad_library(folder: Path, body: str) -> Path:
     """A library that runs `body` when it is loaded."""
     from targets.toolchain import compile_object, link_shared
 
@@ -158,7 +159,7 @@ def test_wrong_inputs_are_an_error_and_the_session_goes_on(tiny_library: Path, t
 def test_crash_is_told_and_the_next_session_works(body: str, name: str, tmp_path: Path) -> None:
     from targets.rpc import connect_board
 
-    library = crashing_library(tmp_path, 'asm volatile("udf #0");' if body == "." else body)
+    library = bad_library(tmp_path, 'asm volatile("udf #0");' if body == "." else body)
     with EmulatedBoard(A53) as board:
         with (
             pytest.raises(DeviceError, match=f"the library crashed on emulated:cortex-a53: {name}.*signal"),
@@ -189,6 +190,27 @@ def test_session_timeout_is_told(tiny_library: Path, tiny_inputs: Arrays) -> Non
         time.sleep(1.5)
         with pytest.raises(DeviceError, match="ended the session after 1 s, its time limit"):
             program.run(*tiny_inputs)
+
+
+@pytest.mark.emulator
+@leaves_nothing
+def test_library_that_hangs_ends_when_its_time_is_up(tmp_path: Path) -> None:
+    library = bad_library(tmp_path, "for (volatile int i = 0;; i++) {}")
+    with (
+        open_device("emulated", A53, session_timeout=1.0) as device,
+        pytest.raises(DeviceError, match="time limit"),
+    ):
+        device.load(library)
+
+
+@pytest.mark.emulator
+@leaves_nothing
+def test_interrupt_ends_a_library_that_hangs(tmp_path: Path) -> None:
+    library = bad_library(tmp_path, "for (volatile int i = 0;; i++) {}")
+    interrupt = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt), open_device("emulated", A53) as device:
+        interrupt.start()
+        device.load(library)
 
 
 @pytest.mark.emulator
