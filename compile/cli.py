@@ -42,7 +42,7 @@ device_option = click.option(
 class _Command(click.Command):
     """A command whose help keeps the line breaks of its examples."""
 
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_help_text(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_paragraph()
         for line in (self.help or "").splitlines():
             formatter.write(f"  {line}".rstrip() + "\n")
@@ -136,7 +136,7 @@ Examples:
 """
 
 
-@click.command("compile", cls=_Script, help=COMPILE_HELP)
+@click.command("compile", cls=_Script, help=COMPILE_HELP, short_help="Compile a model into a bundle.")
 @click.argument("model")
 @click.option("--target", type=click.Choice(["arm_cpu"]), default="arm_cpu", show_default=True)
 @click.option("--cpu", default="generic", show_default=True, metavar="CORE", help="See `armature cores`.")
@@ -195,7 +195,7 @@ Examples:
 """
 
 
-@main.command("validate", help=VALIDATE_HELP)
+@main.command("validate", help=VALIDATE_HELP, short_help="Compare a device with PyTorch.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @device_option
 @click.option(
@@ -235,7 +235,7 @@ Example:
 """
 
 
-@main.command("run", help=RUN_HELP)
+@main.command("run", help=RUN_HELP, short_help="Name the classes of images, on a device.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @device_option
 @click.option(
@@ -280,7 +280,7 @@ Runs by itself when a first compile needs it; takes about three minutes once.
 """
 
 
-@main.command("setup", help=SETUP_HELP)
+@main.command("setup", help=SETUP_HELP, short_help="Build what the board needs, once.")
 def setup_command() -> None:
     from targets.agent.build import build_agent
     from targets.emulated.board import find_qemu, find_sysroot

@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from compile.validate import Comparison, Report
 
 
+_WIDTH = 240
+"""Wide enough for every table: a row that wraps in the terminal is whole, a cell cut short is not."""
+
+
 def _print(*parts: object) -> None:
-    Console(highlight=False, soft_wrap=True).print(*parts)
+    Console(highlight=False, soft_wrap=True, width=_WIDTH).print(*parts)
 
 
 def _table(*columns: str, right: Sequence[str] = ()) -> Table:

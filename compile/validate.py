@@ -118,7 +118,7 @@ def validate(
     device_spec: str,
     data: Path | None = None,
     limit: int | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Run the same inputs through PyTorch and the device, at most `limit` of them.
 
@@ -128,14 +128,15 @@ def validate(
     """
     traced = retrace(bundle)
     inputs = _inputs(traced, data)[:limit]
+    report_progress = progress or (lambda *_: None)
     comparisons = []
     with open_program(bundle, device_spec) as (device, program):
         for done, (sample, read) in enumerate(inputs):
-            progress(done, len(inputs))
+            report_progress(done, len(inputs))
             arrays = read()
             reference = traced.reference(*arrays)
             comparisons.append(_compare(traced.task, sample, reference, program.run(*arrays)))
-        progress(len(inputs), len(inputs))
+        report_progress(len(inputs), len(inputs))
         return Report(device.spec, bundle.core, comparisons)
 
 
