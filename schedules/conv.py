@@ -87,7 +87,6 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
     sch.vectorize(lane)
     unroll_all(sch, column, vector)
     partition(sch, y, tile, panel)
-    sch.set_scope(total, 0, "local")
     sch.compute_at(total, panel, preserve_unit_loops=True)
     _accumulate(sch, total, decisions["step"])
 

@@ -58,7 +58,6 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
     sch.reorder(panel, row, column)
     unroll_all(sch, vectorize_channels(sch, column))
     partition(sch, panel)
-    sch.set_scope(total, 0, "local")
     sch.compute_at(total, row, preserve_unit_loops=True)
     column, k = sch.get_loops(total)[-2:]
     vector, lane = sch.split(column, [None, LANES])

@@ -65,7 +65,6 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
     sch.reorder(batch, y, block, step, column, channel)
     unroll_all(sch, column, vectorize_channels(sch, channel))
     partition(sch, y, step, block)
-    sch.set_scope(total, 0, "local")
     sch.compute_at(total, step, preserve_unit_loops=True)
     column, channel, r, s = sch.get_loops(total)[-4:]
     vector, lane = sch.split(channel, [None, LANES])

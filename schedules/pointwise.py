@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from schedules.kernel import (
     CHANNEL_MULTIPLE,
@@ -68,6 +69,7 @@ def default(workload: Workload, core: Core) -> Decisions:
         "rows": min(rows, workload["m"]),
         "columns": columns,
         "step": REDUCTION_STEP,
+        "vector_loads": int(workload["k"] % REDUCTION_STEP == 0),
         "panels_outside": int(_panels_outside(workload, core)),
     }
 
@@ -89,6 +91,7 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
     total = sch.get_sblock(KIND)
     sch.transform_layout(total, ("read", 1), lambda k, n: (n // columns, k, n % columns))
     output = fold_epilogue(sch, total)
+    pixels = sch.reindex(total, ("read", 0)) if decisions["vector_loads"] else None
     _, height, width, _ = (int(sch.get(loop).extent) for loop in sch.get_loops(output))
     sch.transform_block_layout(output, lambda b, y, x, n: ((b * height + y) * width + x, n))
     m, n = sch.get_loops(output)
@@ -102,7 +105,6 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
         tile = panel
     unroll_all(sch, row, vectorize_channels(sch, column))
     partition(sch, row_tile, panel)
-    sch.set_scope(total, 0, "local")
     sch.compute_at(total, tile, preserve_unit_loops=True)
     row, column, k = sch.get_loops(total)[-3:]
     vector, lane = sch.split(column, [None, LANES])
@@ -111,4 +113,14 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
     partition(sch, outer)
     unroll_all(sch, inner, row, vector)
     sch.vectorize(lane)
+    if pixels is not None:
+        _load_vectors(sch, pixels, outer)
     sch.decompose_reduction(total, outer)
+
+
+def _load_vectors(sch: Schedule, pixels: SBlockRV, outer: LoopRV) -> None:
+    """Read a step of input channels of a row as vectors, instead of one element per multiply-add."""
+    sch.compute_at(pixels, outer, preserve_unit_loops=True)
+    row, channel = sch.get_loops(pixels)[-2:]
+    sch.unroll(row)
+    unroll_all(sch, vectorize_channels(sch, channel))

@@ -98,7 +98,6 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
     block, channel = sch.split(c, [None, decisions["block"]])
     unroll_all(sch, vectorize_channels(sch, channel))
     partition(sch, y, x, block)
-    sch.set_scope(total, 0, "local")
     sch.compute_at(total, block, preserve_unit_loops=True)
     channel, r, s = sch.get_loops(total)[-3:]
     vector, lane = sch.split(channel, [None, LANES])

@@ -1,4 +1,9 @@
-"""The steps that the kinds' schedules share: epilogues folded in, register tiles cut and unrolled."""
+"""The steps that the kinds' schedules share: epilogues folded in, register tiles cut and unrolled.
+
+A register tile is a small buffer left in TVM's `global` scope: below 1 KiB that is the stack
+(kMaxStackAlloca in tvm/runtime/device_api.h), which LLVM turns into registers. In `local` scope it would
+be a call of the runtime's workspace allocator, and its elements memory that LLVM must store.
+"""
 
 from __future__ import annotations
 
