@@ -27,6 +27,9 @@ INTERRUPTED = 128 + signal.SIGINT
 screen = Console(stderr=True, highlight=False)
 """Progress and messages; results go to standard output."""
 
+TABLE_WIDTH = 240
+"""Wide enough for every table: a row that wraps in the terminal is whole, a cell cut short is not."""
+
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document instead of tables."
 )
@@ -173,9 +176,9 @@ def compile_command(
         document = {"bundle": str(folder), "manifest": str(folder / MANIFEST), "core": core.name}
         _print_json({**document, **({"validation": report.to_json()} if report else {})})
     else:
-        show.bundle(bundle)
+        _show(show.bundle(bundle))
         if report:
-            show.report(report)
+            _show(show.report(report))
     if report and not report.passed:
         sys.exit(FAILED)
 
@@ -212,7 +215,7 @@ def validate_command(bundle: Path, device: str, data: Path | None, limit: int | 
     if as_json:
         _print_json(report.to_json())
     else:
-        show.report(report)
+        _show(show.report(report))
     if not report.passed:
         sys.exit(FAILED)
 
@@ -253,7 +256,7 @@ def run_command(bundle: Path, device: str, inputs: Sequence[Path], as_json: bool
     if as_json:
         _print_json(show.guesses_document(inputs, guesses))
     else:
-        show.guesses(inputs, guesses)
+        _show(show.guesses(inputs, guesses))
 
 
 @main.command("cores", help="List the cores that --cpu takes.")
@@ -261,7 +264,7 @@ def run_command(bundle: Path, device: str, inputs: Sequence[Path], as_json: bool
 def cores_command(as_json: bool) -> None:
     from targets.cores import core_rows
 
-    _print_json(core_rows()) if as_json else show.cores(core_rows())
+    _print_json(core_rows()) if as_json else _show(show.cores(core_rows()))
 
 
 @main.command("models", help="List the registered networks.")
@@ -271,7 +274,7 @@ def models_command(as_json: bool) -> None:
 
     with _stage("count"):
         rows = model_rows()
-    _print_json(rows) if as_json else show.models(rows)
+    _print_json(rows) if as_json else _show(show.models(rows))
 
 
 SETUP_HELP = """Prepare this machine: build the board's program, and look for the emulator.
@@ -290,6 +293,12 @@ def setup_command() -> None:
     with _stage("emulator"):
         find_qemu()
         find_sysroot()
+
+
+def _show(parts: show.Parts) -> None:
+    console = Console(highlight=False, soft_wrap=True, width=TABLE_WIDTH)
+    for part in parts:
+        console.print(part)
 
 
 def _print_json(document: Any) -> None:

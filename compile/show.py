@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -15,12 +14,8 @@ if TYPE_CHECKING:
     from compile.validate import Comparison, Report
 
 
-_WIDTH = 240
-"""Wide enough for every table: a row that wraps in the terminal is whole, a cell cut short is not."""
-
-
-def _print(*parts: object) -> None:
-    Console(highlight=False, soft_wrap=True, width=_WIDTH).print(*parts)
+Parts = Iterator[object]
+"""What rich prints, part by part."""
 
 
 def _table(*columns: str, right: Sequence[str] = ()) -> Table:
@@ -30,7 +25,7 @@ def _table(*columns: str, right: Sequence[str] = ()) -> Table:
     return table
 
 
-def bundle(made: Bundle) -> None:
+def bundle(made: Bundle) -> Parts:
     """What was compiled: kernels by kind, sizes, and what to do next."""
     manifest = made.manifest
     table = _table("kind", "kernels", "multiply-adds", "schedule", right=("kernels", "multiply-adds"))
@@ -38,15 +33,15 @@ def bundle(made: Bundle) -> None:
         origins = sorted({row["schedule"] for row in rows})
         work = sum(row["multiply_adds"] for row in rows) / 1e6
         table.add_row(kind, str(len(rows)), f"{work:.1f} M", ", ".join(origins))
-    _print(table)
+    yield table
     library = made.library.stat().st_size / 2**20
-    _print(
+    yield (
         f"{made.path}: {library:.1f} MiB library for {made.core}, "
         f"{manifest['multiply_adds'] / 1e6:.1f} M multiply-adds, "
         f"{manifest['weights']['bytes'] / 2**20:.1f} MiB of weights, "
         f"{manifest['peak_activation_bytes'] / 2**20:.1f} MiB of activations planned"
     )
-    _print(f"next: armature validate {made.path} --device emulated")
+    yield (f"next: armature validate {made.path} --device emulated")
 
 
 def _by_kind(kernels: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
@@ -56,7 +51,7 @@ def _by_kind(kernels: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str
     return kinds
 
 
-def report(found: Report) -> None:
+def report(found: Report) -> Parts:
     """A line per input, then the totals."""
     table = _table(
         "input", "label", "PyTorch", "device", "top-5 agree", "max error", "", right=("label", "max error")
@@ -71,16 +66,16 @@ def report(found: Report) -> None:
             f"{row.max_abs_error:.1e}",
             "ok" if row.passed else "[bold red]DIFFERS[/]",
         )
-    _print(table)
+    yield table
     total = len(found.comparisons)
     if found.comparisons[0].device_top5 is not None:
-        _print(f"top-1 equal to PyTorch's: {found.same_top1} of {total}")
+        yield (f"top-1 equal to PyTorch's: {found.same_top1} of {total}")
     for first in (1, 5):
         device, reference = found.correct("device", first), found.correct("reference", first)
         if device is not None:
-            _print(f"top-{first} correct: {device} of {found.labelled} (PyTorch: {reference})")
-    _print(f"largest error: {found.max_abs_error:.1e}, on {found.device}, compiled for {found.core}")
-    _print(
+            yield (f"top-{first} correct: {device} of {found.labelled} (PyTorch: {reference})")
+    yield (f"largest error: {found.max_abs_error:.1e}, on {found.device}, compiled for {found.core}")
+    yield (
         "[bold green]validated[/]"
         if found.passed
         else "[bold red]not valid[/]: outputs differ from PyTorch's"
@@ -97,13 +92,13 @@ def _agreement(row: Comparison) -> str:
     return f"{len(set(row.reference_top5) & set(row.device_top5))}/{len(row.reference_top5)}"
 
 
-def guesses(images: Sequence[Path], found: Sequence[Sequence[Guess]]) -> None:
+def guesses(images: Sequence[Path], found: Sequence[Sequence[Guess]]) -> Parts:
     """The likeliest classes of each image."""
     for image, ranked in zip(images, found, strict=True):
         table = _table(str(image), "", "class", right=("",))
         for guess in ranked:
             table.add_row(guess.name, f"{guess.probability:.3f}", str(guess.label))
-        _print(table)
+        yield table
 
 
 def guesses_document(images: Sequence[Path], found: Sequence[Sequence[Guess]]) -> list[dict[str, Any]]:
@@ -114,7 +109,7 @@ def guesses_document(images: Sequence[Path], found: Sequence[Sequence[Guess]]) -
     ]
 
 
-def cores(rows: Sequence[Mapping[str, Any]]) -> None:
+def cores(rows: Sequence[Mapping[str, Any]]) -> Parts:
     """The table of cores."""
     numbers = ("FMA/cycle", "L1D", "L2")
     table = _table("core", "isa", "issue", *numbers, "features", "like", right=numbers)
@@ -129,10 +124,10 @@ def cores(rows: Sequence[Mapping[str, Any]]) -> None:
             " ".join(row["features"]),
             row["like"] or "",
         )
-    _print(table)
+    yield table
 
 
-def models(rows: Sequence[Mapping[str, Any]]) -> None:
+def models(rows: Sequence[Mapping[str, Any]]) -> Parts:
     """The table of networks."""
     numbers = ("params", "multiply-adds")
     table = _table("model", "task", "input", *numbers, "arguments", "weights", "summary", right=numbers)
@@ -147,4 +142,4 @@ def models(rows: Sequence[Mapping[str, Any]]) -> None:
             " ".join(row["weights"]),
             row["summary"],
         )
-    _print(table)
+    yield table
