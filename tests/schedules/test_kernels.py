@@ -75,7 +75,10 @@ CASES = [
         Case("conv", (1, groups * inputs, 6, 7), groups * outputs, same(3), groups)
         for groups, inputs, outputs in ((2, 3, 5), (4, 2, 8), (9, 1, 2), (3, 8, 7), (2, 16, 16))
     ),
-    *(Case("dense", (1, inputs), outputs, residual=True) for inputs, outputs in zip(EDGES, EDGES[::-1])),
+    *(
+        Case("dense", (1, inputs), outputs, residual=True)
+        for inputs, outputs in zip(EDGES, EDGES[::-1], strict=True)
+    ),
     Case("dense", (5, 33), 80),
     Case("dense", (1, 1280), 1000),
     *(Case("mean", (1, channels, *size)) for channels, size in zip(EDGES, cycle(SIZES))),
