@@ -20,6 +20,9 @@ KIND = "depthwise"
 COLUMNS = (7, 4, 6, 5, 8)
 """Outputs along a row per step, best first: with a 3x3 filter's nine vectors, seven leave no spill."""
 
+MAX_TAPS = 49
+"""A filter is unrolled whole, which beyond 7x7 makes more code than an instruction cache holds."""
+
 
 def define(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor:
     """The kernel before scheduling.

@@ -93,6 +93,8 @@ def _convolution(
             else None
         )
     if groups == channels == _extents(data)[3] and depth == 1 and groups > 1:
+        if window.kernel[0] * window.kernel[1] > depthwise.MAX_TAPS:
+            return None
         return _emit(builder, depthwise.define, [data, constant(weight[:, :, 0, :])], window)
     if window.kernel == (1, 1) and groups == 1 and not any(window.padding):
         return _emit(builder, pointwise.define, [data, constant(padded[0, 0])], channels, window.stride)

@@ -141,6 +141,7 @@ NETWORKS = {
     "depthwise_5x5": lambda: nn.Sequential(
         nn.Conv2d(3, 20, 1), nn.Conv2d(20, 20, 5, stride=2, padding=2, groups=20)
     ),
+    "depthwise_9x9": lambda: nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 9, padding=4, groups=8)),
     "dilation": lambda: nn.Sequential(
         nn.Conv2d(3, 8, 3, dilation=2, padding=2), nn.Conv2d(8, 8, 3, dilation=2, padding=2, groups=8)
     ),
