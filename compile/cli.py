@@ -123,6 +123,10 @@ def _stage(name: str) -> Iterator[None]:
     start = time.monotonic()
     with screen.status(name):
         yield
+    _tell_time(name, start)
+
+
+def _tell_time(name: str, start: float) -> None:
     screen.print(f"  {name:<10} {time.monotonic() - start:6.1f} s")
 
 
@@ -224,11 +228,14 @@ def _validated(bundle: Any, device: str, data: Path | None, limit: int | None) -
     from compile.validate import validate
 
     columns = (TextColumn("validate"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    start = time.monotonic()
     with Progress(*columns, console=screen, transient=True) as bar:
         task = bar.add_task("validate", total=None)
-        return validate(
+        report = validate(
             bundle, device, data, limit, lambda done, total: bar.update(task, completed=done, total=total)
         )
+    _tell_time("validate", start)
+    return report
 
 
 RUN_HELP = """Run a bundle on a device: the five likeliest classes of each image.

@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import logging
 import re
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -184,6 +186,7 @@ def _from_file(source: Source) -> Traced:
             f"{path} is not an exported program: save one with "
             "torch.export.save(torch.export.export(model, inputs), PATH)."
         ) from error
+    _require_static(str(path), program)
     for tensor in _inputs(program):
         wanted = source.inputs.get(tensor.name, tensor.shape)
         if wanted != tensor.shape:
@@ -242,16 +245,49 @@ def _try_inputs(name: str, module: nn.Module, inputs: Mapping[str, Shape]) -> No
 
 def _export(name: str, module: nn.Module, inputs: Mapping[str, Shape]) -> ExportedProgram:
     try:
-        return torch.export.export(module, tuple(torch.zeros(shape) for shape in inputs.values()))
+        with _quiet_torch():
+            program = torch.export.export(module, tuple(torch.zeros(shape) for shape in inputs.values()))
     except Exception as error:  # torch.export documents no common base of what it raises
         raise _unsupported(name, error) from error
+    _require_static(name, program)
+    return program
+
+
+@contextmanager
+def _quiet_torch() -> Iterator[None]:
+    """Keep torch from printing the graph it could not trace; the error says what matters."""
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _require_static(name: str, program: ExportedProgram) -> None:
+    """UserError, naming the operator, where a tensor's shape is known only when the network runs."""
+    for node in program.graph.nodes:
+        shape = getattr(node.meta.get("val"), "shape", ())
+        if any(not isinstance(extent, int) for extent in shape):
+            raise UserError(
+                f"{name} cannot be compiled: the shape of {node.target}'s result is not known beforehand.\n"
+                "Export it with fixed input shapes, and leave such operators out of the module."
+            )
 
 
 def _unsupported(name: str, error: Exception) -> UserError:
     text = str(error)
     operator = re.search(r"Unsupported function types? \[?([^\]\n]+)|((?:torch\.ops\.)?aten[.:]+\w+)", text)
     what = next((part for part in operator.groups() if part), "") if operator else ""
-    where = f"operator {what.strip()} is not supported" if what else _first_line(error)
+    cause = re.search(r"Caused by: \((.+)\)", text)
+    if "data-dependent" in text:
+        place = f" ({cause[1]})" if cause else ""
+        where = f"a Python value is read from a tensor (aten.item){place}, so its path depends on the data"
+    elif what:
+        where = f"operator {what.strip()} is not supported"
+    else:
+        where = _first_line(error)
     return UserError(
         f"{name} cannot be compiled: {where}.\n"
         "Rewrite that part of the model with supported operators, or leave it out of the exported module."

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -84,3 +92,25 @@ def test_unlabelled_images_have_no_accuracy(armature: Armature, small_bundle: Pa
     Image.new("RGB", (120, 100), "teal").save(tmp_path / "plain.png")
     report = document(armature("validate", small_bundle, "--data", tmp_path, "--json"))
     assert report["images"] == 1 and report["top1"] is None and report["top5"] is None
+
+
+def test_interrupt_leaves_no_process(small_bundle: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", "compile.cli", "validate", str(small_bundle)]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, cwd=tmp_path) as running:
+        parent = psutil.Process(running.pid)
+        agents = wait_for(lambda: [p for p in parent.children(recursive=True) if "qemu" in p.name()])
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert b"interrupted" in errors and b"Traceback" not in errors
+    wait_for(lambda: not any(agent.is_running() for agent in agents))
+
+
+def wait_for(check: Callable[[], Any], seconds: float = 60.0) -> Any:
+    """What `check` gives once it is true."""
+    end = time.monotonic() + seconds
+    while not (found := check()):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    return found
