@@ -8,12 +8,9 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
-import logging
-import re
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,13 +23,12 @@ from torch.export import ExportedProgram
 from tvm import ir
 from tvm.relax.frontend.torch import from_exported_program
 
+from compile.export import Shape, export_module, require_static, spell, try_inputs, unsupported
 from compile.models import ModelEntry, build_model, find_model
 from compile.models._arguments import convert_arguments
 from compile.preprocess import Preprocess
 from compile.weights import load_weights
 from targets.errors import UserError
-
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,7 @@ class Traced:
                 warnings.simplefilter("ignore", FutureWarning)  # torch 2.13's own, from its tree specs
                 return from_exported_program(self.program)
         except Exception as error:  # TVM's importer raises whatever the first failing assertion raises
-            raise _unsupported(self.name, error) from error
+            raise unsupported(self.name, error) from error
 
     def reference(self, *inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         """PyTorch's outputs for `inputs`, flattened."""
@@ -133,12 +129,12 @@ def _from_registry(source: Source) -> Traced:
     inputs = _named_inputs(module, source, {_parameters(module)[0]: entry.input_shape})
     shape = next(iter(inputs.values()))
     preprocess = entry.preprocess.for_input(shape)
-    _try_inputs(entry.name, module, inputs)
+    try_inputs(entry.name, module, inputs)
     spec = source.weights or next(iter(entry.weights), None)
     if spec is None:
         raise UserError(f"{entry.name} has no trained weights to fall back on: give --weights.")
     weights = load_weights(module, spec, entry, shape)
-    program = _export(entry.name, module, inputs)
+    program = export_module(entry.name, module, inputs)
     return _traced(entry.name, entry.task, program, weights, _label_set(entry, program), preprocess)
 
 
@@ -165,11 +161,11 @@ def _from_callable(source: Source) -> Traced:
             f"{source.model} needs its input shapes: give --input {_parameters(module)[0]}=1x3x224x224."
         )
     inputs = _named_inputs(module, source, {})
-    _try_inputs(source.model, module, inputs)
+    try_inputs(source.model, module, inputs)
     weights = "its own"
     if source.weights is not None:
         weights = load_weights(module, source.weights, None, next(iter(inputs.values())))
-    program = _export(source.model, module, inputs)
+    program = export_module(source.model, module, inputs)
     return _traced(name, _task(program), program, weights, None, _image_steps(program))
 
 
@@ -186,12 +182,12 @@ def _from_file(source: Source) -> Traced:
             f"{path} is not an exported program: save one with "
             "torch.export.save(torch.export.export(model, inputs), PATH)."
         ) from error
-    _require_static(str(path), program)
+    require_static(str(path), program)
     for tensor in _inputs(program):
         wanted = source.inputs.get(tensor.name, tensor.shape)
         if wanted != tensor.shape:
             raise UserError(
-                f"{path} was exported for {tensor.name}={_spell(tensor.shape)}, not {_spell(wanted)}: "
+                f"{path} was exported for {tensor.name}={spell(tensor.shape)}, not {spell(wanted)}: "
                 "export it anew."
             )
     return _traced(path.stem, _task(program), program, path.name, None, _image_steps(program))
@@ -229,69 +225,6 @@ def _named_inputs(module: nn.Module, source: Source, usual: Mapping[str, Shape])
     if missing:
         raise UserError(f"{source.model} also needs --input {missing[0]}=SHAPE.")
     return {name: tuple(shapes[name]) for name in names}
-
-
-def _try_inputs(name: str, module: nn.Module, inputs: Mapping[str, Shape]) -> None:
-    """UserError unless the network takes such inputs."""
-    try:
-        with torch.inference_mode():
-            module(*(torch.zeros(shape) for shape in inputs.values()))
-    except (RuntimeError, ValueError, IndexError, TypeError) as error:
-        shapes = ", ".join(f"{key}={_spell(shape)}" for key, shape in inputs.items())
-        raise UserError(
-            f"{name} does not take {shapes}: {_first_line(error)}\nGive another --input."
-        ) from error
-
-
-def _export(name: str, module: nn.Module, inputs: Mapping[str, Shape]) -> ExportedProgram:
-    try:
-        with _quiet_torch():
-            program = torch.export.export(module, tuple(torch.zeros(shape) for shape in inputs.values()))
-    except Exception as error:  # torch.export documents no common base of what it raises
-        raise _unsupported(name, error) from error
-    _require_static(name, program)
-    return program
-
-
-@contextmanager
-def _quiet_torch() -> Iterator[None]:
-    """Keep torch from printing the graph it could not trace; the error says what matters."""
-    logger = logging.getLogger("torch")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-def _require_static(name: str, program: ExportedProgram) -> None:
-    """UserError, naming the operator, where a tensor's shape is known only when the network runs."""
-    for node in program.graph.nodes:
-        shape = getattr(node.meta.get("val"), "shape", ())
-        if any(not isinstance(extent, int) for extent in shape):
-            raise UserError(
-                f"{name} cannot be compiled: the shape of {node.target}'s result is not known beforehand.\n"
-                "Export it with fixed input shapes, and leave such operators out of the module."
-            )
-
-
-def _unsupported(name: str, error: Exception) -> UserError:
-    text = str(error)
-    operator = re.search(r"Unsupported function types? \[?([^\]\n]+)|((?:torch\.ops\.)?aten[.:]+\w+)", text)
-    what = next((part for part in operator.groups() if part), "") if operator else ""
-    cause = re.search(r"Caused by: \((.+)\)", text)
-    if "data-dependent" in text:
-        place = f" ({cause[1]})" if cause else ""
-        where = f"a Python value is read from a tensor (aten.item){place}, so its path depends on the data"
-    elif what:
-        where = f"operator {what.strip()} is not supported"
-    else:
-        where = _first_line(error)
-    return UserError(
-        f"{name} cannot be compiled: {where}.\n"
-        "Rewrite that part of the model with supported operators, or leave it out of the exported module."
-    )
 
 
 def _traced(
@@ -342,14 +275,6 @@ def _flat(outputs: Any) -> list[torch.Tensor]:
         return [outputs]
     parts = outputs.values() if isinstance(outputs, Mapping) else outputs
     return [tensor for part in parts for tensor in _flat(part)]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-
-
-def _spell(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))
 
 
 def random_inputs(traced: Traced, count: int) -> list[tuple[NDArray[Any], ...]]:
