@@ -71,12 +71,11 @@ def test_lists_cores(installed: Run) -> None:
     assert "cortex-a72" in names
 
 
-@pytest.mark.emulator
-def test_compiles_and_validates(installed: Run, tmp_path: Path) -> None:
-    options = ("--cpu", "cortex-a53", "-o", tmp_path / "small", "--validate", "emulated", "--json")
+def test_compiles(installed: Run, tmp_path: Path) -> None:
+    options = ("--cpu", "cortex-a53", "-o", tmp_path / "small", "--json")
     document = json.loads(installed("-m", "compile.cli", "compile", "mobilenet_v2", *SMALL, *options))
     assert Path(document["manifest"]).is_file()
-    assert document["validation"]["core"] == "cortex-a53"
+    assert {"model.so", "run"} <= {path.name for path in (tmp_path / "small").iterdir()}
 
 
 def _python(*arguments: object, cwd: Path, env: dict[str, str] | None = None) -> str:
