@@ -38,10 +38,12 @@ class Board:
 
 CORE, BOARD = "core", "board"
 
-# The sources. Device trees are those of Linux 6.x, arch/arm64/boot/dts. "sbc-bench" is the row of
-# ThomasKaiser/sbc-bench, Results.md or results/reviews, at this clock: its memcpy on one core, doubled, since a
-# copied byte is read and written. (Pi 4: 5.2 so, and 5.5 by STREAM Copy, sci-pi.org.uk/bench/stream.html.) A
-# board's figure is the width of its memory times the rate.
+# The sources. "x.dtsi" is Linux's device tree, arch/arm64/boot/dts (those of bcm2837, bcm2711, meson-g12b and
+# meson-sm1 have their caches since 2021 and 2025). "sbc-bench" is the row of ThomasKaiser/sbc-bench, Results.md
+# or results/reviews, at this clock: its memcpy on one core, doubled, since a copied byte is read and written
+# (Pi 4: 5.2 so, and 5.5 by STREAM Copy, sci-pi.org.uk/bench/stream.html). The memory of a board can do its
+# width times its rate. "L2 usual": not published, so that of targets/cores.py. "L2 unseen": as commonly
+# stated; no document of the chip's maker was read for it.
 #
 # fmt: off
 BOARDS: tuple[Board, ...] = (
@@ -56,7 +58,7 @@ BOARDS: tuple[Board, ...] = (
 
     Board("rk3399", "RK3399 boards: RockPro64, NanoPC-T4, Rock Pi 4", "RK3399",
           (Cluster("cortex-a72", 2, 1.8, 1024), Cluster("cortex-a53", 4, 1.4, 512)),
-          7.4, CORE, "RK3399 datasheet 1.2.1; sbc-bench 3720 MB/s (RockPro64)"),
+          7.4, CORE, "RK3399 Datasheet; sbc-bench 3720 MB/s (RockPro64)"),
     Board("rk3588", "RK3588 boards: Rock 5B, Orange Pi 5 Plus, NanoPC-T6", "RK3588",
           (Cluster("cortex-a76", 4, 2.4, 512), Cluster("cortex-a55", 4, 1.8, 128)),
           20.1, CORE, "rockchip/rk3588-base.dtsi; sbc-bench 10054 MB/s (Rock 5B)"),
@@ -72,31 +74,31 @@ BOARDS: tuple[Board, ...] = (
     Board("odroid-c4", "ODROID-C4", "S905X3", (Cluster("cortex-a55", 4, 2.0, 256),),
           6.6, CORE, "amlogic/meson-sm1.dtsi; sbc-bench 3310 MB/s"),
     Board("jetson-nano", "NVIDIA Jetson Nano", "Tegra X1", (Cluster("cortex-a57", 4, 1.43, 2048),),
-          7.4, CORE, "NVIDIA Jetson Nano Module Data Sheet DA-09366; sbc-bench 3680 MB/s"),
+          7.4, CORE, "sbc-bench 3680 MB/s; L2 usual, as Tegra X1 is where targets/cores.py has it from"),
     Board("jetson-orin-nano", "NVIDIA Jetson Orin Nano", "Tegra234", (Cluster("cortex-a78ae", 6, 1.5, 256),),
-          68.0, BOARD, "NVIDIA Jetson Orin Nano Data Sheet DS-11105; 128-bit LPDDR5"),
+          68.0, BOARD, "NVIDIA Jetson Orin Nano Data Sheet; 128-bit LPDDR5, before the Super mode"),
     Board("hikey960", "HiKey 960", "Kirin 960",
           (Cluster("cortex-a73", 4, 2.36, 2048), Cluster("cortex-a53", 4, 1.84, 512)),
-          28.8, BOARD, "hisilicon/hi3660.dtsi for the clocks; 64-bit LPDDR4-3600; L2 as the core's"),
+          28.8, BOARD, "NanoReview, Kirin 960; 64-bit LPDDR4-3600; L2 usual"),
     Board("hikey970", "HiKey 970", "Kirin 970",
           (Cluster("cortex-a73", 4, 2.36, 2048), Cluster("cortex-a53", 4, 1.84, 512)),
-          29.9, BOARD, "WikiChip, Kirin 970; hisilicon/hi3670.dtsi; 64-bit LPDDR4-3733; L2 as the core's"),
+          29.9, BOARD, "WikiChip, Kirin 970, with the clocks of the 960; 64-bit LPDDR4-3733; L2 usual"),
 
     # Kryo is Qualcomm's own and no Arm core; of those in the table, A72 comes nearest in age and width.
     Board("pixel1", "Google Pixel", "Snapdragon 821",
           (Cluster("cortex-a72", 2, 2.15, 1024), Cluster("cortex-a72", 2, 1.6, 512)),
-          29.9, BOARD, "Wikipedia, Kryo; 64-bit LPDDR4-3733"),
+          29.9, BOARD, "Wikipedia, Kryo, for L2; 64-bit LPDDR4-3733"),
     # The later Kryos are Arm's: 280 is A73 and A53, 360 is A75 and A55.
     Board("pixel2", "Google Pixel 2", "Snapdragon 835",
           (Cluster("cortex-a73", 4, 2.35, 2048), Cluster("cortex-a53", 4, 1.9, 1024)),
-          29.9, BOARD, "Qualcomm Snapdragon 835 product brief; 64-bit LPDDR4X-3733"),
+          29.9, BOARD, "Wikipedia, Kryo, for L2; 64-bit LPDDR4X-3733"),
     Board("pixel3a", "Google Pixel 3a", "Snapdragon 670",
           (Cluster("cortex-a75", 2, 2.0, 256), Cluster("cortex-a55", 6, 1.7, 128)),
-          14.9, BOARD, "Qualcomm Snapdragon 670 product brief; 32-bit LPDDR4X-3733; L2 as the core's"),
+          14.9, BOARD, "Android Central, Snapdragon 670; 32-bit LPDDR4X-3733; L2 usual"),
     Board("pixel6", "Google Pixel 6", "Tensor",
           (Cluster("cortex-x1", 2, 2.8, 1024), Cluster("cortex-a76", 2, 2.25, 256),
            Cluster("cortex-a55", 4, 1.8, 128)),
-          51.2, BOARD, "AnandTech, Google's Tensor inside of Pixel 6; 64-bit LPDDR5-6400"),
+          51.2, BOARD, "XDA Developers, Google Tensor, for the clocks; 64-bit LPDDR5-6400; L2 unseen"),
 )
 # fmt: on
 
