@@ -38,12 +38,11 @@ class Board:
 
 CORE, BOARD = "core", "board"
 
-# The sources. "x.dtsi" is Linux's device tree, arch/arm64/boot/dts (those of bcm2837, bcm2711, meson-g12b and
-# meson-sm1 have their caches since 2021 and 2025). "sbc-bench" is the row of ThomasKaiser/sbc-bench, Results.md
-# or results/reviews, at this clock: its memcpy on one core, doubled, since a copied byte is read and written
-# (Pi 4: 5.2 so, and 5.5 by STREAM Copy, sci-pi.org.uk/bench/stream.html). The memory of a board can do its
-# width times its rate. "L2 usual": not published, so that of targets/cores.py. "L2 unseen": as commonly
-# stated; no document of the chip's maker was read for it.
+# The sources. "x.dtsi" is Linux's device tree, arch/arm64/boot/dts (Amlogic's have the caches in late versions
+# only). "sbc-bench" is a row of ThomasKaiser/sbc-bench, Results.md or results/reviews, at this clock: its
+# memcpy on one core, doubled, since a copied byte is read and written (Pi 4: 5.2 so, and 5.5 by STREAM Copy,
+# sci-pi.org.uk/bench/stream.html). A board's figure is its memory's width times rate. "L2 usual": not
+# published, so that of targets/cores.py. "L2 unseen": as commonly stated, but no document was read for it.
 #
 # fmt: off
 BOARDS: tuple[Board, ...] = (
@@ -52,7 +51,7 @@ BOARDS: tuple[Board, ...] = (
     Board("rpizero2w", "Raspberry Pi Zero 2 W", "RP3A0 (BCM2710A1)", (Cluster("cortex-a53", 4, 1.0, 512),),
           2.6, CORE, "broadcom/bcm2837.dtsi; sbc-bench 1300 MB/s, 32-bit"),
     Board("rpi4", "Raspberry Pi 4 Model B", "BCM2711", (Cluster("cortex-a72", 4, 1.8, 1024),),
-          5.2, CORE, "broadcom/bcm2711.dtsi; sbc-bench 2580 MB/s; early ones run at 1.5 GHz"),
+          5.2, CORE, "sbc-bench 2580 MB/s; L2 usual; early ones run at 1.5 GHz"),
     Board("rpi5", "Raspberry Pi 5", "BCM2712", (Cluster("cortex-a76", 4, 2.4, 512),),
           8.9, CORE, "broadcom/bcm2712.dtsi; sbc-bench 4448 MB/s"),
 
