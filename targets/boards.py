@@ -38,11 +38,11 @@ class Board:
 
 CORE, BOARD = "core", "board"
 
-# The sources. "x.dtsi" is Linux's device tree, arch/arm64/boot/dts (Amlogic's have the caches in late versions
+# The sources. "x.dtsi" is Linux's device tree, arch/arm64/boot/dts (Amlogic's have caches in late versions
 # only). "sbc-bench" is a row of ThomasKaiser/sbc-bench, Results.md or results/reviews, at this clock: its
 # memcpy on one core, doubled, since a copied byte is read and written (Pi 4: 5.2 so, and 5.5 by STREAM Copy,
-# sci-pi.org.uk/bench/stream.html). A board's figure is its memory's width times rate. "L2 usual": not
-# published, so that of targets/cores.py. "L2 unseen": as commonly stated, but no document was read for it.
+# sci-pi.org.uk/bench/stream.html). A board's figure is its memory's width times rate. "L2 usual": no
+# source read, so that of targets/cores.py. "L2 unseen": as commonly stated, but no document was read for it.
 #
 # fmt: off
 BOARDS: tuple[Board, ...] = (
