@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from rich.console import Console
@@ -19,6 +19,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import compile as armature
 from compile import show
 from targets.errors import DeviceError, UserError
+
+if TYPE_CHECKING:
+    from targets.cores import Core
 
 FAILED = 1
 UNUSABLE = 2
@@ -38,7 +41,7 @@ device_option = click.option(
     default="emulated",
     show_default=True,
     metavar="DEVICE",
-    help="emulated[:CORE], rpc://HOST:PORT or tracker://HOST:PORT/KEY.",
+    help="emulated[:CORE|BOARD], rpc://HOST:PORT or tracker://HOST:PORT/KEY.",
 )
 
 
@@ -140,13 +143,15 @@ Examples:
   compile mobilenet_v2 --arg width=0.5 --weights half.safetensors
   compile my_project.nets:small --input image=1x3x96x96 --cpu cortex-a53
   compile exported.pt2 --cpu cortex-a76 --validate emulated
+  compile mobilenet_v2 --board rpi4
 """
 
 
 @click.command("compile", cls=_Script, help=COMPILE_HELP, short_help="Compile a model into a bundle.")
 @click.argument("model")
 @click.option("--target", type=click.Choice(["arm_cpu"]), default="arm_cpu", show_default=True)
-@click.option("--cpu", default="generic", show_default=True, metavar="CORE", help="See `armature cores`.")
+@click.option("--cpu", metavar="CORE", help="See `armature cores`.  [default: generic]")
+@click.option("--board", metavar="BOARD", help="Its biggest core instead; see `armature boards`.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder.  [default: MODEL-CORE]")
 @click.option("--weights", metavar="SOURCE", help="imagenet, a .pth or .safetensors file, or random:SEED.")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=SHAPE", help="As in image=1x3x224x224.")
@@ -156,7 +161,8 @@ Examples:
 def compile_command(
     model: str,
     target: str,
-    cpu: str,
+    cpu: str | None,
+    board: str | None,
     output: Path | None,
     weights: str | None,
     inputs: Sequence[str],
@@ -164,9 +170,7 @@ def compile_command(
     device: str | None,
     as_json: bool,
 ) -> None:
-    from targets.cores import find_core
-
-    core = find_core(cpu)
+    core = _chosen_core(cpu, board)
     shapes, values = _shapes(inputs), _pairs(args, "--arg", "NAME=VALUE")
     folder = output or Path(f"{_stem(model)}-{core.name}")
     screen.print(f"compile {model} for {core.name} ({target})")
@@ -185,6 +189,17 @@ def compile_command(
             _show(show.report(report))
     if report and not report.passed:
         sys.exit(FAILED)
+
+
+def _chosen_core(cpu: str | None, board: str | None) -> Core:
+    from targets.boards import big_core, find_board
+    from targets.cores import find_core
+
+    if cpu is not None and board is not None:
+        raise UserError("--cpu and --board both choose the core: give one of them.")
+    if board is not None:
+        return big_core(find_board(board))
+    return find_core("generic" if cpu is None else cpu)
 
 
 def _stem(model: str) -> str:
@@ -272,6 +287,14 @@ def cores_command(as_json: bool) -> None:
     from targets.cores import core_rows
 
     _print_json(core_rows()) if as_json else _show(show.cores(core_rows()))
+
+
+@main.command("boards", help="List the boards that --board and emulated:BOARD take.")
+@json_option
+def boards_command(as_json: bool) -> None:
+    from targets.boards import board_rows
+
+    _print_json(board_rows()) if as_json else _show(show.boards(board_rows()))
 
 
 @main.command("models", help="List the registered networks.")

@@ -127,6 +127,19 @@ def cores(rows: Sequence[Mapping[str, Any]]) -> Parts:
     yield table
 
 
+def boards(rows: Sequence[Mapping[str, Any]]) -> Parts:
+    """The table of boards: the biggest core, which --board compiles for, comes first."""
+    table = _table("board", "title", "soc", "cores", "memory", right=("memory",))
+    for row in rows:
+        clusters = (
+            f"{cluster['count']} x {cluster['core']} {cluster['ghz']:g} GHz, L2 {cluster['l2_kib']} KiB"
+            for cluster in row["clusters"]
+        )
+        memory = f"{row['memory_gbs']:.1f} GB/s, {row['memory_of']}"
+        table.add_row(row["name"], row["title"], row["soc"], "; ".join(clusters), memory)
+    yield table
+
+
 def models(rows: Sequence[Mapping[str, Any]]) -> Parts:
     """The table of networks."""
     numbers = ("params", "multiply-adds")

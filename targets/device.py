@@ -9,10 +9,11 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from targets.boards import big_core, find_board
 from targets.cores import Core, find_core
 from targets.errors import UserError
 
-FORMS = "emulated[:CORE], rpc://HOST:PORT, tracker://HOST:PORT/KEY"
+FORMS = "emulated[:CORE|BOARD], rpc://HOST:PORT, tracker://HOST:PORT/KEY"
 
 
 class Program(Protocol):
@@ -64,7 +65,7 @@ def open_device(
 
     Args:
         spec: one of FORMS.
-        bundle_core: what `emulated` without a core emulates.
+        bundle_core: what `emulated` without a name emulates.
         session_timeout: the longest the device may be held, in seconds; 0: as long as wanted.
 
     Raises:
@@ -80,9 +81,22 @@ def open_device(
 def _emulated(spec: str, bundle_core: Core | None, seconds: float) -> AbstractContextManager[Device]:
     name = spec.partition(":")[2]
     if (spec.startswith("emulated:") and name == "") or spec.startswith("emulated/"):
-        raise UserError(f"unknown device {spec!r}: the emulated board is `emulated` or `emulated:CORE`")
-    core = find_core(name) if name else bundle_core or find_core("generic")
+        raise UserError(
+            f"unknown device {spec!r}: the emulated board is `emulated`, `emulated:CORE` or `emulated:BOARD`"
+        )
+    core = _core_or_board(name) if name else bundle_core or find_core("generic")
     return _open_emulated(core, seconds)
+
+
+def _core_or_board(name: str) -> Core:
+    """The core of that name, or the biggest one of the board of that name."""
+    try:
+        return find_core(name)
+    except UserError as no_core:
+        try:
+            return big_core(find_board(name))
+        except UserError as no_board:
+            raise UserError(f"{no_core}; {no_board}") from None
 
 
 @contextmanager
