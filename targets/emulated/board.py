@@ -24,6 +24,7 @@ QEMU = "qemu-aarch64"
 SYSROOT = Path("/usr/aarch64-linux-gnu")  # Debian's libc6-arm64-cross
 START_SECONDS = 60.0
 STOP_SECONDS = 3.0
+LAST_WORDS_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +71,14 @@ class EmulatedBoard:
         self._stop()
 
     def last_words(self) -> str:
-        """The last line the agent wrote about a session that failed; empty when there is none."""
-        return next((line for line in reversed(self._lines) if "session " in line), "")
+        """The last line the agent wrote about a session that failed; empty when there is none.
+
+        The link ends before the agent's words about it have been read, so they are waited for a while.
+        """
+        end = time.monotonic() + LAST_WORDS_SECONDS
+        while not (said := [line for line in self._lines if "session " in line]) and time.monotonic() < end:
+            time.sleep(0.02)
+        return said[-1] if said else ""
 
     def _start(self, program: list[str]) -> None:
         options = ["--port", "0", "--work-dir", str(self._work_dir), "--exit-with-parent", str(os.getpid())]
