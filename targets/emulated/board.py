@@ -76,7 +76,7 @@ class EmulatedBoard:
         The link ends before the agent's words about it have been read, so they are waited for a while.
         """
         end = time.monotonic() + LAST_WORDS_SECONDS
-        while not (said := [line for line in self._lines if "session " in line]) and time.monotonic() < end:
+        while not (said := [line for line in list(self._lines) if "session " in line]) and time.monotonic() < end:
             time.sleep(0.02)
         return said[-1] if said else ""
 
