@@ -76,9 +76,12 @@ class EmulatedBoard:
         The link ends before the agent's words about it have been read, so they are waited for a while.
         """
         end = time.monotonic() + LAST_WORDS_SECONDS
-        while not (said := [line for line in list(self._lines) if "session " in line]) and time.monotonic() < end:
+        while not (said := self._session_lines()) and time.monotonic() < end:
             time.sleep(0.02)
         return said[-1] if said else ""
+
+    def _session_lines(self) -> list[str]:
+        return [line for line in list(self._lines) if "session " in line]
 
     def _start(self, program: list[str]) -> None:
         options = ["--port", "0", "--work-dir", str(self._work_dir), "--exit-with-parent", str(os.getpid())]
