@@ -32,7 +32,8 @@ _BITS = {"b": 64, "h": 64, "s": 64, "d": 64, "q": 128, "z": 128}
 class Instruction:
     """What a timing model asks about. Registers are x0..x30, sp, v0..v31, p (any predicate), flags."""
 
-    kind: str  # alu, mul, div, load, store, branch; of NEON: mac, fp, vector, insert, fdiv, load_neon, store_neon
+    # alu, mul, div, load, store, branch; of NEON: mac, fp, vector, insert, fdiv, load_neon, store_neon
+    kind: str
     reads: frozenset[str] = frozenset()
     accumulator: str | None = None  # read too, and needed late
     writes: frozenset[str] = frozenset()
@@ -60,7 +61,7 @@ def _arithmetic(mnemonic: str, rest: str, operands: list[str]) -> Instruction:
     accumulator = None
     if ACCUMULATE.match(mnemonic) and target:
         scalar = mnemonic.endswith(("madd", "msub")) and len(operands) == 4
-        (accumulator,) = sorted(_registers(operands[3]))[:1] or [None] if scalar else sorted(target)[:1]
+        accumulator = min(_registers(operands[3]) if scalar else target, default=None)
         reads = frozenset[str]().union(*map(_registers, operands[1:3] if scalar else sources))
     elif not silent and ("[" in operands[0] or _READS_DESTINATION.match(mnemonic) or "/m" in rest):
         reads |= target
@@ -101,9 +102,8 @@ def _memory(mnemonic: str, rest: str, operands: list[str]) -> Instruction:
     if mnemonic.startswith("prf"):
         return Instruction("load", address, bits=64)
     if mnemonic.startswith("st"):
-        status = (
-            _registers(data[0]) if re.match(r"stl?xp?r?", mnemonic) and len(data) > 1 else frozenset[str]()
-        )
+        exclusive = re.match(r"stl?x", mnemonic) and len(data) > 1
+        status = _registers(data[0]) if exclusive else frozenset[str]()
         return Instruction("store" + suffix, address | (moved - status), None, status, base, bits)
     if _ATOMIC.match(mnemonic) and not neon:
         return Instruction("load", address | moved, None, moved, None, bits)
