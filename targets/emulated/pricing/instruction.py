@@ -19,6 +19,7 @@ _READS_FLAGS = re.compile(
 )
 _NO_DESTINATION = re.compile(r"(cmp|cmn|tst|ccm[pn]|fc?cmpe?|dc|ic|msr|svc|hint|nop|dmb|dsb|isb)$")
 _BRANCH = re.compile(r"(b|b\.\w+|bl|br|blr\w*|bra\w*|ret\w*|cbn?z|tbn?z)$")
+_MEMORY = re.compile(r"(ld|st|prf|swp|cas)")
 _ATOMIC = re.compile(r"(ld(add|clr|eor|set|[su]max|[su]min)|swp|cas)")
 _DIVIDE = re.compile(r"(f?div|fdivr|fsqrt|[su]div)$")
 _MULTIPLY = re.compile(r"(m(add|sub|ul|neg)|[su]m(addl|subl|ull|negl|ulh))$")
@@ -48,7 +49,7 @@ def parse(text: str) -> Instruction:
     operands = _operands(rest)
     if _BRANCH.match(mnemonic):
         return Instruction("branch", _registers(rest) | _flags(_READS_FLAGS, mnemonic))
-    if "[" in rest and re.match(r"(ld|st|prf|swp|cas)", mnemonic) and not mnemonic.startswith("stg"):
+    if _MEMORY.match(mnemonic) and ("[" in rest or len(operands) == 2):
         return _memory(mnemonic, rest, operands)
     return _arithmetic(mnemonic, rest, operands)
 
@@ -89,26 +90,24 @@ def _kind(mnemonic: str, operands: list[str], accumulates: bool) -> str:
 
 
 def _memory(mnemonic: str, rest: str, operands: list[str]) -> Instruction:
-    place = next(index for index, operand in enumerate(operands) if operand.startswith("["))
-    data = operands[:place]
-    address = _registers(" ".join(operands[place:]))
-    bases = sorted(_registers(operands[place].split(",")[0]))
-    written_back = "!" in operands[place] or place + 1 < len(operands)
-    base = bases[0] if bases and written_back else None
-    moved = frozenset[str]().union(*map(_registers, data)) if data else frozenset[str]()
-    neon = any(name[0] == "v" for name in moved)
+    """A load or a store; one without brackets takes its address from the program counter."""
+    place = next((at for at, operand in enumerate(operands) if operand[0] == "["), len(operands) - 1)
+    exclusive = int(bool(re.match(r"stl?x", mnemonic)) and place > 1)  # its status comes first
+    data = [operand for operand in operands[exclusive:place] if "/" not in operand]
+    reads = frozenset[str]().union(*(_registers(each) for each in operands[exclusive:] if each not in data))
+    moved = frozenset[str]().union(*map(_registers, data))
+    written_back = operands[place].endswith("!") or place + 1 < len(operands)
+    base = min(_registers(operands[place].split(",")[0]), default=None) if written_back else None
     bits = sum(_moved_bits(mnemonic, operand) for operand in data)
-    suffix = "_neon" if neon else ""
+    suffix = "_neon" if any(name[0] == "v" for name in moved) else ""
     if mnemonic.startswith("prf"):
-        return Instruction("load", address, bits=64)
+        return Instruction("load", reads)
     if mnemonic.startswith("st"):
-        exclusive = re.match(r"stl?x", mnemonic) and len(data) > 1
-        status = _registers(data[0]) if exclusive else frozenset[str]()
-        return Instruction("store" + suffix, address | (moved - status), None, status, base, bits)
-    if _ATOMIC.match(mnemonic) and not neon:
-        return Instruction("load", address | moved, None, moved, None, bits)
-    kept = moved if re.match(r"ld[1-4]", mnemonic) and re.search(r"\}\s*\[", rest) else frozenset[str]()
-    return Instruction("load" + suffix, address | kept, None, moved, base, bits)
+        status = _registers(operands[0]) if exclusive else frozenset[str]()
+        return Instruction("store" + suffix, reads | moved, None, status, base, bits)
+    if _ATOMIC.match(mnemonic) or re.search(r"\}\s*\[", rest):  # the latter one lane of a register
+        reads |= moved
+    return Instruction("load" + suffix, reads, None, moved, base, bits)
 
 
 def _moved_bits(mnemonic: str, operand: str) -> int:

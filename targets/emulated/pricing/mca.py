@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from targets.emulated.pricing.decode import UNKNOWN
@@ -37,8 +39,8 @@ MODELS: dict[str, Model] = {
     "neoverse-v2": Model("neoverse-v2", 17),
 }
 
-WARM_UP = 256
-"""Instructions run before counting, and then counted, at least: twice the reorder buffer of an A76 (128)."""
+WARM_UP = 128
+"""Instructions run before counting, and then counted, at least: the reorder buffer of these cores."""
 
 SKIPS_UNSUPPORTED = 19  # the first LLVM of Debian's with --skip-unsupported-instructions
 RETRIES = 40
@@ -59,13 +61,16 @@ def cycles_by_mca(blocks: Sequence[Sequence[str]], model: Model) -> list[float]:
         if block:
             sizes[1 << (len(block) - 1).bit_length()].append(index)
     prices = [0.0] * len(blocks)
-    for size, group in sizes.items():
-        repeats = max(2, WARM_UP // (size // 2 or 1))
-        texts = [[_priced_as(line) for line in blocks[index]] for index in group]
-        warm = _run(tool, model, texts, repeats)
-        whole = _run(tool, model, texts, 2 * repeats)
-        for index, before, after in zip(group, warm, whole, strict=True):
-            prices[index] = (after - before) / repeats
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        runs = []
+        for size, group in sizes.items():
+            repeats = max(2, 2 * WARM_UP // size)  # the smallest of the group has size / 2 + 1 instructions
+            texts = [[_priced_as(line) for line in blocks[index]] for index in group]
+            warm, whole = (pool.submit(_run, tool, model, texts, times * repeats) for times in (1, 2))
+            runs.append((group, repeats, warm, whole))
+        for group, repeats, warm, whole in runs:
+            for index, before, after in zip(group, warm.result(), whole.result(), strict=True):
+                prices[index] = (after - before) / repeats
     return prices
 
 

@@ -31,7 +31,7 @@ CORTEX_A53 = Rules(
     neon=2,  # [R]
     insert=1,  # so that it goes with a 64-bit load and not with a 128-bit fmla [R]
     load_bits=64,  # [R]: a 128-bit load takes two issue cycles alone, ldp q four
-    store_bits=64,  # [A53] WriteVST: two cycles for 128 bits
+    store_bits=128,  # [A53] WriteSTP and WriteVST1: one cycle
     never=frozenset(
         {
             frozenset({"mac", "load_neon"}),  # [R]; fmla and an integer load do go together
@@ -65,7 +65,6 @@ CORTEX_A53 = Rules(
 CORTEX_A55 = replace(
     CORTEX_A53,
     insert=0,  # goes with fmla [R]
-    store_bits=128,  # [A55] WriteVST1: one cycle for 128 bits
     never=CORTEX_A53.never - {frozenset({"mac", "load_neon"})},
     latency=CORTEX_A53.latency | {"load_neon": 3},  # [R]
     mac_elsewhere=4,  # [R]
