@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -44,6 +44,7 @@ WARM_UP = 128
 
 SKIPS_UNSUPPORTED = 19  # the first LLVM of Debian's with --skip-unsupported-instructions
 RETRIES = 40
+PORTION = 250  # blocks in one run
 
 _CALLS = re.compile(r"(bl|blr\w*|ret\w*|svc|brk|hlt|eret\w*) ?")
 
@@ -63,7 +64,7 @@ def cycles_by_mca(blocks: Sequence[Sequence[str]], model: Model) -> list[float]:
     prices = [0.0] * len(blocks)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         runs = []
-        for size, group in sizes.items():
+        for size, group in _portions(sizes):
             repeats = max(2, 2 * WARM_UP // size)  # the smallest of the group has size / 2 + 1 instructions
             texts = [[_priced_as(line) for line in blocks[index]] for index in group]
             warm, whole = (pool.submit(_run, tool, model, texts, times * repeats) for times in (1, 2))
@@ -72,6 +73,13 @@ def cycles_by_mca(blocks: Sequence[Sequence[str]], model: Model) -> list[float]:
             for index, before, after in zip(group, warm.result(), whole.result(), strict=True):
                 prices[index] = (after - before) / repeats
     return prices
+
+
+def _portions(sizes: dict[int, list[int]]) -> Iterator[tuple[int, list[int]]]:
+    """Groups small enough to keep every processor busy, the slowest first."""
+    for size, group in sorted(sizes.items(), reverse=True):
+        for start in range(0, len(group), PORTION):
+            yield size, group[start : start + PORTION]
 
 
 def _priced_as(line: str) -> str:
