@@ -99,12 +99,22 @@ def _run(tool: Tool, model: Model, blocks: list[list[str]], repeats: int) -> lis
     messages = ""
     for _ in range(RETRIES):
         _, output, messages = run_tool(tool, arguments, "\n".join(lines) + "\n")
-        refused = {int(at) for at in re.findall(r"^<stdin>:(\d+):\d+: error", messages, re.M)}
+        refused = _refused(messages, lines)
         if not refused:
             return _totals(output, messages, len(blocks), tool)
         for at in refused:
             lines[at - 1] = "nop"
     raise DeviceError(f"{tool.path} refuses a program: {messages.strip().splitlines()[-1]}")
+
+
+def _refused(messages: str, lines: list[str]) -> set[int]:
+    """Numbers of the lines that failed to parse, or (before LLVM 19) that have no scheduling data."""
+    parsing = {int(at) for at in re.findall(r"^<stdin>:(\d+):\d+: error", messages, re.M)}
+    unsupported = re.search(r"error: found an unsupported instruction.*?instruction:([^\n]*)", messages, re.S)
+    if parsing or not unsupported:
+        return parsing
+    text = " ".join(unsupported[1].split())
+    return {at for at, line in enumerate(lines, 1) if line == text}
 
 
 def _region(number: int, block: list[str]) -> list[str]:
@@ -117,5 +127,5 @@ def _totals(output: str, messages: str, count: int, tool: Tool) -> list[float]:
         totals = {int(region["Name"]): float(region["SummaryView"]["TotalCycles"]) for region in regions}
     except (ValueError, KeyError) as error:
         said = (messages.strip().splitlines() or ["it said nothing"])[-1]
-        raise DeviceError(f"{tool.path} printed no prices: {said}") from error
+        raise DeviceError(f"{tool.path} priced nothing (LLVM 19 or newer may): {said}") from error
     return [totals.get(number, 0.0) for number in range(count)]  # a region of skipped lines is not listed
