@@ -79,7 +79,14 @@ CORTEX_A55 = replace(
 # Nothing was measured on these; each is its nearest with the widths that are known. A510 and A520 issue
 # three, have two load pipes and 128-bit paths ([A510]: IssueWidth, UnitLdSt + UnitLd1) and two 128-bit vector
 # pipes (targets/cores.py), which two cores may share: no sharing is priced. A320 has one such pipe.
-CORTEX_A510 = replace(CORTEX_A55, width=3, memory=2, neon=4, load_bits=128)
+CORTEX_A510 = replace(
+    CORTEX_A55,
+    width=3,
+    memory=2,
+    neon=4,
+    load_bits=128,
+    latency=CORTEX_A55.latency | {"load": 2},  # [A510] WriteLD
+)
 
 RULES: dict[str, Rules] = {
     "cortex-a35": CORTEX_A53,

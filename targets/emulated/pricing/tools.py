@@ -32,7 +32,7 @@ def newest_tool(name: str) -> Tool:
     names = {entry.name for folder in folders if folder.is_dir() for entry in folder.iterdir()}
     found = [tool for each in sorted(names) if numbered.fullmatch(each) and (tool := _ask(each))]
     if not found:
-        raise UserError(f"{name} was not found on PATH: install LLVM 17 or newer (Debian: llvm-19)")
+        raise UserError(f"{name} was not found on PATH: install LLVM 19 or newer (Debian: llvm-19)")
     return max(found, key=lambda tool: tool.version)
 
 
