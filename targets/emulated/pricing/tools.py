@@ -29,7 +29,7 @@ def newest_tool(name: str) -> Tool:
     """The newest of NAME and NAME-NN on PATH."""
     numbered = re.compile(rf"{re.escape(name)}(-\d+)?")
     folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
-    names = {entry.name for folder in folders if folder.is_dir() for entry in folder.iterdir()}
+    names = {entry.name for folder in folders for entry in folder.glob(f"{name}*")}
     found = [tool for each in sorted(names) if numbered.fullmatch(each) and (tool := _ask(each))]
     if not found:
         raise UserError(f"{name} was not found on PATH: install LLVM 19 or newer (Debian: llvm-19)")
