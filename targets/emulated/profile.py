@@ -165,7 +165,7 @@ def _record(
             f"{command[0]} did not end on emulated:{core.name} within {RUN_SECONDS:.0f} s"
         ) from error
     said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-    if "plugin" in said.lower() and not output.is_file():
+    if "Could not load plugin" in said:
         raise UserError(f"{qemu} does not take our plugin (QEMU 4.2 to 8.2 do): {said}")
     if done.returncode != 0:
         raise DeviceError(f"{command[0]} failed on emulated:{core.name} ({_how(done.returncode)}): {said}")
