@@ -54,6 +54,8 @@ class BenchReport:
     """In the order in which they are first called."""
     runtime: Row
     """What is executed outside of the kernels."""
+    runtime_files: Mapping[str, float]
+    """Where: instructions by the name of the program or library, most first."""
 
     @property
     def kernels_total(self) -> Row:
@@ -80,6 +82,7 @@ class BenchReport:
             "caches": asdict(self.caches),
             "kernels": [self._row(row) for row in self.kernels],
             "runtime": self._row(self.runtime),
+            "runtime_files": dict(self.runtime_files),
             "total": self._row(self.total),
             "kernels_share": self.share(self.kernels_total),
         }
@@ -110,6 +113,7 @@ def count(bundle: Bundle, device: str = "emulated") -> BenchReport:
         caches=caches,
         kernels=tuple(_counted(row, shares[row.name]) for row in _rows(bundle)),
         runtime=_counted(Row(RUNTIME, "runtime"), shares[None]),
+        runtime_files=_by_file(shares[None]),
     )
 
 
@@ -176,6 +180,13 @@ def _counted(row: Row, blocks: Iterable[Block]) -> Row:
     return Row(
         row.name, row.kind, row.shape, row.calls, row.multiply_adds, found.instructions, l1_misses, l2_misses
     )
+
+
+def _by_file(blocks: Iterable[Block]) -> dict[str, float]:
+    found: dict[str, float] = defaultdict(float)
+    for block in blocks:
+        found[block.file.name if block.file else "no file"] += block.instructions
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def _sum(name: str, rows: Sequence[Row]) -> Row:

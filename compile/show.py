@@ -159,6 +159,8 @@ def bench(found: BenchReport) -> Parts:
         f"counted on the emulated board ({found.device}); not a time. Per inference: "
         f"{instructions:.1f} M instructions, {found.share(found.kernels_total):.1%} in kernels"
     )
+    files = (f"{name} {number / 1e6:.3f} M" for name, number in found.runtime_files.items() if number)
+    yield f"{found.runtime.name}, by file: {', '.join(files)}"
     yield (
         f"modelled caches: L1D {caches.l1_kib} KiB {caches.l1_ways}-way, "
         f"L2 {caches.l2_kib} KiB {caches.l2_ways}-way, lines of 64 bytes, no prefetcher"

@@ -42,6 +42,8 @@ def test_nearly_all_instructions_are_kernels(counted: Any) -> None:
     for figure in ("instructions", "l1_misses", "l2_misses"):
         assert sum(row[figure] for row in rows) == pytest.approx(counted["total"][figure])
     assert sum(row["share"] for row in rows) == pytest.approx(1)
+    assert sum(counted["runtime_files"].values()) == pytest.approx(counted["runtime"]["instructions"])
+    assert {"run", "libc.so.6"} <= counted["runtime_files"].keys()
     assert counted["basis"] == "counted on the emulated board; not a time"
 
 
