@@ -17,7 +17,7 @@ import numpy as np
 from compile.frontend import Source
 from compile.pipeline import compile_model
 from targets.cores import find_core
-from targets.emulated.instructions import REPEAT, instructions_per_repeat
+from targets.emulated.profile import REPEAT, instructions_per_repeat
 
 
 def count(core_name: str, size: int) -> float:

@@ -281,6 +281,34 @@ def run_command(bundle: Path, device: str, inputs: Sequence[Path], as_json: bool
         _show(show.guesses(inputs, guesses))
 
 
+BENCH_HELP = """Count what one inference executes, kernel by kernel: instructions and cache misses.
+
+Counts are exact and repeatable; they are not times. The caches are modelled
+after the core's (`armature cores`, docs/timing.md).
+
+Examples:
+  armature bench build/mobilenet_v2-cortex-a72
+  armature bench mnv2 --device emulated:cortex-a53 --json
+"""
+
+
+@main.command("bench", help=BENCH_HELP, short_help="Count instructions and cache misses by kernel.")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--device", default="emulated", show_default=True, metavar="DEVICE", help="emulated or emulated:CORE."
+)
+@json_option
+def bench_command(bundle: Path, device: str, as_json: bool) -> None:
+    with _stage("load"):
+        from compile.bench import count
+        from compile.bundle import open_bundle
+
+        opened = open_bundle(bundle)
+    with _stage("count"):
+        report = count(opened, device)
+    _print_json(report.to_json()) if as_json else _show(show.bench(report))
+
+
 @main.command("cores", help="List the cores that --cpu takes.")
 @json_option
 def cores_command(as_json: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from compile.bench import BenchReport, Row
     from compile.bundle import Bundle
     from compile.classify import Guess
     from compile.validate import Comparison, Report
@@ -156,3 +157,38 @@ def models(rows: Sequence[Mapping[str, Any]]) -> Parts:
             row["summary"],
         )
     yield table
+
+
+def bench(found: BenchReport) -> Parts:
+    """A line per kernel, the runtime's, and the totals: counts, no times."""
+    numbers = ("calls", "multiply-adds", "instructions", "per mult-add", "share", "L1D misses", "L2 misses")
+    table = _table("kernel", "kind", "shape", *numbers, right=numbers)
+    for row in (*found.kernels, found.runtime, found.total):
+        style = "bold" if row is found.total else None
+        table.add_row(*_bench_cells(row, found.share(row)), style=style)
+    yield table
+    instructions, caches = found.total.instructions / 1e6, found.caches
+    yield (
+        f"counted on the emulated board ({found.device}); not a time. Per inference: "
+        f"{instructions:.1f} M instructions, {found.share(found.kernels_total):.1%} in kernels"
+    )
+    files = (f"{name} {number / 1e6:.3f} M" for name, number in found.runtime_files.items() if number)
+    yield f"{found.runtime.name}, by file: {', '.join(files)}"
+    yield (
+        f"modelled caches: L1D {caches.l1_kib} KiB {caches.l1_ways}-way, "
+        f"L2 {caches.l2_kib} KiB {caches.l2_ways}-way, lines of 64 bytes, no prefetcher"
+    )
+
+
+def _bench_cells(row: Row, share: float) -> Iterator[str]:
+    per = row.instructions_per_multiply_add
+    yield row.name
+    yield row.kind
+    yield " ".join(f"{name}={extent}" for name, extent in row.shape.items())
+    yield str(row.calls) if row.calls else ""
+    yield f"{row.multiply_adds / 1e6:.2f} M" if row.multiply_adds else "-"
+    yield f"{row.instructions / 1e6:.3f} M"
+    yield "-" if per is None else f"{per:.3f}"
+    yield f"{share:.1%}"
+    yield f"{row.l1_misses:,.0f}"
+    yield f"{row.l2_misses:,.0f}"

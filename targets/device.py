@@ -78,13 +78,24 @@ def open_device(
     raise UserError(f"unknown device {spec!r}: a device is one of {FORMS}")
 
 
-def _emulated(spec: str, bundle_core: Core | None, seconds: float) -> AbstractContextManager[Device]:
+def emulated_core(spec: str, bundle_core: Core | None = None) -> Core | None:
+    """The core that the emulated board `spec` stands for; None where `spec` is another kind of device.
+
+    Raises UserError when it is written wrongly or its core is unknown.
+    """
+    if spec != "emulated" and not spec.startswith(("emulated:", "emulated/")):
+        return None
     name = spec.partition(":")[2]
     if (spec.startswith("emulated:") and name == "") or spec.startswith("emulated/"):
         raise UserError(
             f"unknown device {spec!r}: the emulated board is `emulated`, `emulated:CORE` or `emulated:BOARD`"
         )
-    core = _core_or_board(name) if name else bundle_core or find_core("generic")
+    return _core_or_board(name) if name else bundle_core or find_core("generic")
+
+
+def _emulated(spec: str, bundle_core: Core | None, seconds: float) -> AbstractContextManager[Device]:
+    core = emulated_core(spec, bundle_core)
+    assert core is not None
     return _open_emulated(core, seconds)
 
 

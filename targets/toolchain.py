@@ -18,6 +18,8 @@ from targets.errors import UserError
 TRIPLE = "aarch64-linux-gnu"
 GLIBC = "2.28"  # Debian 10, Ubuntu 18.10, RHEL 8: anything newer runs what is linked against it
 
+_WITHOUT_DEBUG = Path(__file__).with_name("without_debug.ld")
+
 log = logging.getLogger(__name__)
 
 
@@ -48,14 +50,14 @@ def compile_program(objects: Sequence[Path], output: Path, flags: Sequence[str] 
 
 
 def link_shared(objects: Sequence[Path], output: Path) -> None:
-    """Links ARM object files to a stripped shared library for glibc 2.28.
+    """Links ARM object files to a shared library for glibc 2.28, without debug sections.
 
     TVM's symbols may stay undefined: the agent that loads the library has them.
 
     Raises:
         UserError: Zig is missing, or the linker refuses the objects.
     """
-    flags = ("-shared", "-s", "-Wl,--gc-sections")
+    flags = ("-shared", "-Wl,--gc-sections", f"-Wl,-T,{_WITHOUT_DEBUG}")
     _zig("cc", *map(str, objects), "-o", str(output), *flags, what=f"linking {output.name}")
 
 

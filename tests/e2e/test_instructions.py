@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from targets.cores import find_core
-from targets.emulated.instructions import REPEAT, instructions_per_repeat
+from targets.emulated.profile import REPEAT, instructions_per_repeat
 from tests.e2e.conftest import Armature
 
 pytestmark = pytest.mark.emulator
