@@ -1,4 +1,7 @@
-"""What one inference of a bundle executes, kernel by kernel, counted on the emulated board. No times."""
+"""What one inference of a bundle executes, kernel by kernel, on the emulated board.
+
+Instructions and misses are counted; cycles are estimated from them, and say so wherever they go.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import re
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +18,16 @@ import numpy as np
 from compile.bundle import PROGRAM, Bundle
 from targets.cores import Core, find_core
 from targets.device import emulated_core
+from targets.emulated.pricing import L1_MISS_CYCLES, L2_MISS_CYCLES, price, timing_model
 from targets.emulated.profile import REPEAT, Block, Caches, Profile, profile
 from targets.errors import UserError
 from targets.symbols import Functions
 
 RUNTIME = "VM and runtime"
+LANES = 4
+"""float32 multiply-adds of one 128-bit FMLA."""
+RARE = 0.5
+"""A block executed less often than this per inference belongs to loading, and is not priced."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,18 @@ class Row:
     instructions: float = 0.0
     l1_misses: float = 0.0
     l2_misses: float = 0.0
+    core_cycles: float = 0.0
+    """Estimated, every access hitting the first-level cache."""
+
+    @property
+    def memory_cycles(self) -> float:
+        """Estimated: what the misses add."""
+        return self.l1_misses * L1_MISS_CYCLES + self.l2_misses * L2_MISS_CYCLES
+
+    @property
+    def cycles(self) -> float:
+        """Estimated, in all."""
+        return self.core_cycles + self.memory_cycles
 
     @property
     def instructions_per_multiply_add(self) -> float | None:
@@ -50,6 +70,9 @@ class BenchReport:
     core: str
     compiled_for: str
     caches: Caches
+    timing: str
+    """The core whose timing model priced the cycles."""
+    fma_per_cycle: int
     kernels: tuple[Row, ...]
     """In the order in which they are first called."""
     runtime: Row
@@ -71,6 +94,12 @@ class BenchReport:
         """The part of the inference's instructions that `row` has."""
         return row.instructions / self.total.instructions
 
+    def peak(self, row: Row) -> float | None:
+        """The part of the core's multiply-add peak that `row` reaches by its core cycles (estimated)."""
+        if not row.multiply_adds or not row.core_cycles:
+            return None
+        return row.multiply_adds / (LANES * self.fma_per_cycle) / row.core_cycles
+
     def to_json(self) -> dict[str, Any]:
         """The report, JSON-ready."""
         return {
@@ -79,6 +108,8 @@ class BenchReport:
             "core": self.core,
             "compiled_for": self.compiled_for,
             "basis": "counted on the emulated board; not a time",
+            "cycles_basis": f"estimated by the timing model of {self.timing}",
+            "cycles_error": None,
             "caches": asdict(self.caches),
             "kernels": [self._row(row) for row in self.kernels],
             "runtime": self._row(self.runtime),
@@ -89,7 +120,14 @@ class BenchReport:
 
     def _row(self, row: Row) -> dict[str, Any]:
         per = row.instructions_per_multiply_add
-        return {**asdict(row), "instructions_per_multiply_add": per, "share": self.share(row)}
+        return {
+            **asdict(row),
+            "memory_cycles": row.memory_cycles,
+            "cycles": row.cycles,
+            "fma_peak": self.peak(row),
+            "instructions_per_multiply_add": per,
+            "share": self.share(row),
+        }
 
 
 def count(bundle: Bundle, device: str = "emulated") -> BenchReport:
@@ -104,15 +142,19 @@ def count(bundle: Bundle, device: str = "emulated") -> BenchReport:
             f"{device} cannot count instructions: that needs the emulated board (--device emulated)."
         )
     caches = Caches.of(core)
-    shares = attribute(profile_bundle(bundle, core, [caches]), bundle)
+    found = profile_bundle(bundle, core, [caches])
+    shares = attribute(found, bundle)
+    prices = _prices(found, core)
     return BenchReport(
         bundle=bundle.path,
         device=f"emulated:{core.name}",
         core=core.name,
         compiled_for=bundle.core,
         caches=caches,
-        kernels=tuple(_counted(row, shares[row.name]) for row in _rows(bundle)),
-        runtime=_counted(Row(RUNTIME, "runtime"), shares[None]),
+        timing=timing_model(core),
+        fma_per_cycle=core.fma_per_cycle,
+        kernels=tuple(_counted(row, shares[row.name], prices) for row in _rows(bundle)),
+        runtime=_counted(Row(RUNTIME, "runtime"), shares[None], prices),
         runtime_files=_by_file(shares[None]),
     )
 
@@ -174,11 +216,22 @@ def _rows(bundle: Bundle) -> list[Row]:
     ]
 
 
-def _counted(row: Row, blocks: Iterable[Block]) -> Row:
+def _prices(found: Profile, core: Core) -> dict[bytes, float]:
+    """Core cycles of one execution of each block that an inference executes."""
+    codes = sorted({block.code for block in found.blocks if block.executions > RARE})
+    return dict(zip(codes, price(codes, core), strict=True))
+
+
+def _counted(row: Row, blocks: Iterable[Block], prices: Mapping[bytes, float]) -> Row:
     found = Profile(tuple(blocks), ())
     l1_misses, l2_misses = found.misses()
-    return Row(
-        row.name, row.kind, row.shape, row.calls, row.multiply_adds, found.instructions, l1_misses, l2_misses
+    cycles = sum(block.executions * prices.get(block.code, 0.0) for block in found.blocks)
+    return replace(
+        row,
+        instructions=found.instructions,
+        l1_misses=l1_misses,
+        l2_misses=l2_misses,
+        core_cycles=cycles,
     )
 
 
@@ -192,11 +245,11 @@ def _by_file(blocks: Iterable[Block]) -> dict[str, float]:
 def _sum(name: str, rows: Sequence[Row]) -> Row:
     return Row(
         name,
-        "",
-        {},
-        sum(row.calls for row in rows),
-        sum(row.multiply_adds for row in rows),
-        sum(row.instructions for row in rows),
-        sum(row.l1_misses for row in rows),
-        sum(row.l2_misses for row in rows),
+        kind="",
+        calls=sum(row.calls for row in rows),
+        multiply_adds=sum(row.multiply_adds for row in rows),
+        instructions=sum(row.instructions for row in rows),
+        l1_misses=sum(row.l1_misses for row in rows),
+        l2_misses=sum(row.l2_misses for row in rows),
+        core_cycles=sum(row.core_cycles for row in rows),
     )

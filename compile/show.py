@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+CYCLES_CAVEAT = "the error of estimated cycles against silicon has not been measured: compare, do not quote"
+
 if TYPE_CHECKING:
     from compile.bench import BenchReport, Row
     from compile.bundle import Bundle
@@ -160,12 +162,13 @@ def models(rows: Sequence[Mapping[str, Any]]) -> Parts:
 
 
 def bench(found: BenchReport) -> Parts:
-    """A line per kernel, the runtime's, and the totals: counts, no times."""
-    numbers = ("calls", "multiply-adds", "instructions", "per mult-add", "share", "L1D misses", "L2 misses")
+    """A line per kernel, the runtime's, and the totals: counts, and cycles estimated from them."""
+    counts = ("calls", "multiply-adds", "instructions", "per mult-add", "share", "L1D misses", "L2 misses")
+    numbers = (*counts, "est. cycles", "est. of FMA peak")
     table = _table("kernel", "kind", "shape", *numbers, right=numbers)
     for row in (*found.kernels, found.runtime, found.total):
         style = "bold" if row is found.total else None
-        table.add_row(*_bench_cells(row, found.share(row)), style=style)
+        table.add_row(*_bench_cells(row, found.share(row), found.peak(row)), style=style)
     yield table
     instructions, caches = found.total.instructions / 1e6, found.caches
     yield (
@@ -178,9 +181,15 @@ def bench(found: BenchReport) -> Parts:
         f"modelled caches: L1D {caches.l1_kib} KiB {caches.l1_ways}-way, "
         f"L2 {caches.l2_kib} KiB {caches.l2_ways}-way, lines of 64 bytes, no prefetcher"
     )
+    core, memory = found.total.core_cycles / 1e6, found.total.memory_cycles / 1e6
+    yield (
+        f"estimated {core + memory:.1f} M cycles: {core:.1f} M to issue, by the timing model of "
+        f"{found.timing}, and {memory:.1f} M for misses"
+    )
+    yield CYCLES_CAVEAT
 
 
-def _bench_cells(row: Row, share: float) -> Iterator[str]:
+def _bench_cells(row: Row, share: float, peak: float | None) -> Iterator[str]:
     per = row.instructions_per_multiply_add
     yield row.name
     yield row.kind
@@ -192,3 +201,5 @@ def _bench_cells(row: Row, share: float) -> Iterator[str]:
     yield f"{share:.1%}"
     yield f"{row.l1_misses:,.0f}"
     yield f"{row.l2_misses:,.0f}"
+    yield f"{row.cycles / 1e6:.3f} M"
+    yield "-" if peak is None else f"{peak:.0%}"

@@ -56,6 +56,16 @@ def test_counts_are_plausible(counted: Any, small_bundle: Path) -> None:
     assert total["l1_misses"] > total["l2_misses"] > lines / 2
 
 
+def test_cycles_are_estimates_within_the_peak(counted: Any) -> None:
+    assert counted["cycles_basis"].startswith("estimated") and counted["cycles_error"] is None
+    for row in (*counted["kernels"], counted["total"]):
+        assert row["cycles"] == pytest.approx(row["core_cycles"] + row["memory_cycles"])
+        assert row["memory_cycles"] == pytest.approx(4 * row["l1_misses"] + 24 * row["l2_misses"])
+        # The core issues two instructions a cycle at most.
+        assert row["core_cycles"] > row["instructions"] / 2
+        assert row["fma_peak"] is None or 0 < row["fma_peak"] <= 1
+
+
 def test_counts_repeat(counted: Any, small_bundle: Path) -> None:
     bundle = open_bundle(small_bundle)
     again = count(bundle)

@@ -18,6 +18,11 @@ from targets.emulated.pricing.mca import MODELS, cycles_by_mca
 from targets.emulated.pricing.rules import RULES
 from targets.emulated.pricing.tools import newest_tool
 
+L1_MISS_CYCLES = 4
+"""What a miss of the first-level data cache adds, the second level holding the line (docs/pricing.md)."""
+L2_MISS_CYCLES = 24
+"""What a miss of both levels adds to that: no prefetcher is modelled, so it is less than a trip to memory."""
+
 _HERE = Path(__file__).parent
 _known: dict[tuple[str, bytes], float] = {}
 
