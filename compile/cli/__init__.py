@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import compile as armature
-from compile import show
-from targets.errors import DeviceError, UserError
+from compile.cli import show
+from compile.cli.console import (
+    FAILED,
+    Group,
+    Script,
+    print_json,
+    print_parts,
+    screen,
+    stage,
+    tell_time,
+)
+from targets.errors import UserError
 
 if TYPE_CHECKING:
     from targets.cores import Core
-
-FAILED = 1
-UNUSABLE = 2
-INTERRUPTED = 128 + signal.SIGINT
-
-screen = Console(stderr=True, highlight=False)
-"""Progress and messages; results go to standard output."""
-
-TABLE_WIDTH = 240
-"""Wide enough for every table: a row that wraps in the terminal is whole, a cell cut short is not."""
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document instead of tables."
@@ -45,55 +41,7 @@ device_option = click.option(
 )
 
 
-class _Command(click.Command):
-    """A command whose help keeps the line breaks of its examples."""
-
-    def format_help_text(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        formatter.write_paragraph()
-        for line in (self.help or "").splitlines():
-            formatter.write(f"  {line}".rstrip() + "\n")
-
-
-class _Group(click.Group):
-    command_class = _Command
-
-    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
-        _exit(super().main, *args, **kwargs)
-
-
-class _Script(_Command):
-    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
-        _exit(super().main, *args, **kwargs)
-
-
-def _exit(run: Any, *args: Any, **kwargs: Any) -> NoReturn:
-    """Run a command and turn how it ended into an exit code."""
-    try:
-        run(*args, **{**kwargs, "standalone_mode": False})
-    except UserError as error:
-        screen.print(f"[bold red]error:[/] {_plain(error)}", soft_wrap=True)
-        sys.exit(UNUSABLE)
-    except DeviceError as error:
-        screen.print(f"[bold red]device failed:[/] {_plain(error)}", soft_wrap=True)
-        sys.exit(FAILED)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        screen.print("interrupted")
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # the reader of a pipe had seen enough
-        sys.exit(0)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
-    sys.exit(0)
-
-
-def _plain(error: Exception) -> str:
-    return str(error).replace("[", r"\[")
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(armature.__version__, prog_name="armature")
 @click.option("-v", "--verbose", count=True, help="Say more on standard error (-vv: everything).")
 def main(verbose: int) -> None:
@@ -120,19 +68,6 @@ def _shapes(values: Sequence[str]) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-@contextmanager
-def _stage(name: str) -> Iterator[None]:
-    """Show that a stage runs, then how long it took."""
-    start = time.monotonic()
-    with screen.status(name):
-        yield
-    _tell_time(name, start)
-
-
-def _tell_time(name: str, start: float) -> None:
-    screen.print(f"  {name:<10} {time.monotonic() - start:6.1f} s")
-
-
 COMPILE_HELP = """Compile MODEL into a bundle: a library for one ARM core, and what runs it.
 
 MODEL is a registered network (`armature models`), your own as
@@ -147,7 +82,7 @@ Examples:
 """
 
 
-@click.command("compile", cls=_Script, help=COMPILE_HELP, short_help="Compile a model into a bundle.")
+@click.command("compile", cls=Script, help=COMPILE_HELP, short_help="Compile a model into a bundle.")
 @click.argument("model")
 @click.option("--target", type=click.Choice(["arm_cpu"]), default="arm_cpu", show_default=True)
 @click.option("--cpu", metavar="CORE", help="See `armature cores`.  [default: generic]")
@@ -174,19 +109,19 @@ def compile_command(
     shapes, values = _shapes(inputs), _pairs(args, "--arg", "NAME=VALUE")
     folder = output or Path(f"{_stem(model)}-{core.name}")
     screen.print(f"compile {model} for {core.name} ({target})")
-    with _stage("load"):
+    with stage("load"):
         from compile.bundle import MANIFEST
         from compile.frontend import Source
         from compile.pipeline import compile_model
-    bundle = compile_model(Source(model, values, weights, shapes), core, folder, _stage)
+    bundle = compile_model(Source(model, values, weights, shapes), core, folder, stage)
     report = _validated(bundle, device, None, None) if device else None
     if as_json:
         document = {"bundle": str(folder), "manifest": str(folder / MANIFEST), "core": core.name}
-        _print_json({**document, **({"validation": report.to_json()} if report else {})})
+        print_json({**document, **({"validation": report.to_json()} if report else {})})
     else:
-        _show(show.bundle(bundle))
+        print_parts(show.bundle(bundle))
         if report:
-            _show(show.report(report))
+            print_parts(show.report(report))
     if report and not report.passed:
         sys.exit(FAILED)
 
@@ -226,15 +161,15 @@ Examples:
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after N inputs.")
 @json_option
 def validate_command(bundle: Path, device: str, data: Path | None, limit: int | None, as_json: bool) -> None:
-    with _stage("load"):
+    with stage("load"):
         from compile.bundle import open_bundle
 
         opened = open_bundle(bundle)
     report = _validated(opened, device, data, limit)
     if as_json:
-        _print_json(report.to_json())
+        print_json(report.to_json())
     else:
-        _show(show.report(report))
+        print_parts(show.report(report))
     if not report.passed:
         sys.exit(FAILED)
 
@@ -249,7 +184,7 @@ def _validated(bundle: Any, device: str, data: Path | None, limit: int | None) -
         report = validate(
             bundle, device, data, limit, lambda done, total: bar.update(task, completed=done, total=total)
         )
-    _tell_time("validate", start)
+    tell_time("validate", start)
     return report
 
 
@@ -268,17 +203,17 @@ Example:
 )
 @json_option
 def run_command(bundle: Path, device: str, inputs: Sequence[Path], as_json: bool) -> None:
-    with _stage("load"):
+    with stage("load"):
         from compile.bundle import open_bundle
         from compile.classify import classify
 
         opened = open_bundle(bundle)
-    with _stage("run"):
+    with stage("run"):
         guesses = classify(opened, device, inputs)
     if as_json:
-        _print_json(show.guesses_document(inputs, guesses))
+        print_json(show.guesses_document(inputs, guesses))
     else:
-        _show(show.guesses(inputs, guesses))
+        print_parts(show.guesses(inputs, guesses))
 
 
 BENCH_HELP = """Count what one inference executes, kernel by kernel: instructions and cache misses.
@@ -299,14 +234,14 @@ Examples:
 )
 @json_option
 def bench_command(bundle: Path, device: str, as_json: bool) -> None:
-    with _stage("load"):
+    with stage("load"):
         from compile.bench import count
         from compile.bundle import open_bundle
 
         opened = open_bundle(bundle)
-    with _stage("count"):
+    with stage("count"):
         report = count(opened, device)
-    _print_json(report.to_json()) if as_json else _show(show.bench(report))
+    print_json(report.to_json()) if as_json else print_parts(show.bench(report))
 
 
 @main.command("cores", help="List the cores that --cpu takes.")
@@ -314,7 +249,7 @@ def bench_command(bundle: Path, device: str, as_json: bool) -> None:
 def cores_command(as_json: bool) -> None:
     from targets.cores import core_rows
 
-    _print_json(core_rows()) if as_json else _show(show.cores(core_rows()))
+    print_json(core_rows()) if as_json else print_parts(show.cores(core_rows()))
 
 
 @main.command("boards", help="List the boards that --board and emulated:BOARD take.")
@@ -322,7 +257,7 @@ def cores_command(as_json: bool) -> None:
 def boards_command(as_json: bool) -> None:
     from targets.boards import board_rows
 
-    _print_json(board_rows()) if as_json else _show(show.boards(board_rows()))
+    print_json(board_rows()) if as_json else print_parts(show.boards(board_rows()))
 
 
 @main.command("models", help="List the registered networks.")
@@ -330,9 +265,9 @@ def boards_command(as_json: bool) -> None:
 def models_command(as_json: bool) -> None:
     from compile.models import model_rows
 
-    with _stage("count"):
+    with stage("count"):
         rows = model_rows()
-    _print_json(rows) if as_json else _show(show.models(rows))
+    print_json(rows) if as_json else print_parts(show.models(rows))
 
 
 SETUP_HELP = """Prepare this machine: build the board's program, and look for the emulator.
@@ -346,25 +281,12 @@ def setup_command() -> None:
     from targets.agent.build import build_agent
     from targets.emulated.board import find_qemu, find_sysroot
 
-    with _stage("agent"):
+    with stage("agent"):
         build_agent()
-    with _stage("emulator"):
+    with stage("emulator"):
         find_qemu()
         find_sysroot()
 
 
-def _show(parts: show.Parts) -> None:
-    console = Console(highlight=False, soft_wrap=True, width=TABLE_WIDTH)
-    for part in parts:
-        console.print(part)
-
-
-def _print_json(document: Any) -> None:
-    click.echo(json.dumps(document, indent=2))
-
-
 main.add_command(compile_command)
 compile_main = compile_command
-
-if __name__ == "__main__":
-    main()

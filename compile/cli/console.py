@@ -1,0 +1,104 @@
+"""How the commands speak: exit codes, errors, progress on standard error, results on standard output."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+
+from targets.errors import DeviceError, UserError
+
+FAILED = 1
+UNUSABLE = 2
+INTERRUPTED = 128 + signal.SIGINT
+
+screen = Console(stderr=True, highlight=False)
+"""Progress and messages; results go to standard output."""
+
+TABLE_WIDTH = 240
+"""Wide enough for every table: a row that wraps in the terminal is whole, a cell cut short is not."""
+
+
+class Command(click.Command):
+    """A command whose help keeps the line breaks of its examples."""
+
+    def format_help_text(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_paragraph()
+        for line in (self.help or "").splitlines():
+            formatter.write(f"  {line}".rstrip() + "\n")
+
+
+class Group(click.Group):
+    """Commands whose outcome becomes an exit code."""
+
+    command_class = Command
+
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        _exit(super().main, *args, **kwargs)
+
+
+class Script(Command):
+    """A command that is also a console script of its own."""
+
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        _exit(super().main, *args, **kwargs)
+
+
+def _exit(run: Any, *args: Any, **kwargs: Any) -> NoReturn:
+    """Run a command and turn how it ended into an exit code."""
+    try:
+        run(*args, **{**kwargs, "standalone_mode": False})
+    except UserError as error:
+        screen.print(f"[bold red]error:[/] {_plain(error)}", soft_wrap=True)
+        sys.exit(UNUSABLE)
+    except DeviceError as error:
+        screen.print(f"[bold red]device failed:[/] {_plain(error)}", soft_wrap=True)
+        sys.exit(FAILED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        screen.print("interrupted")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # the reader of a pipe had seen enough
+        sys.exit(0)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    sys.exit(0)
+
+
+def _plain(error: Exception) -> str:
+    return str(error).replace("[", r"\[")
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Show that a stage runs, then how long it took."""
+    start = time.monotonic()
+    with screen.status(name):
+        yield
+    tell_time(name, start)
+
+
+def tell_time(name: str, start: float) -> None:
+    """Say how long a stage took that began at `start` (time.monotonic)."""
+    screen.print(f"  {name:<10} {time.monotonic() - start:6.1f} s")
+
+
+def print_parts(parts: Iterable[object]) -> None:
+    """Print what rich renders, tables whole."""
+    console = Console(highlight=False, soft_wrap=True, width=TABLE_WIDTH)
+    for part in parts:
+        console.print(part)
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document."""
+    click.echo(json.dumps(document, indent=2))
