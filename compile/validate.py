@@ -23,6 +23,9 @@ from targets.errors import UserError
 TOLERANCE = 1e-3
 """Largest allowed difference, as a part of the outputs' scale (the largest of PyTorch's for that input)."""
 
+SESSION_SECONDS = 3600.0
+"""The longest a device is held: a library that never ends gives the board back, and the user a message."""
+
 RANDOM_INPUTS = 8
 RANKS = 5
 
@@ -157,7 +160,7 @@ def retrace(bundle: Bundle) -> Traced:
 @contextmanager
 def open_program(bundle: Bundle, device_spec: str) -> Iterator[tuple[Device, Program]]:
     """The device, with the bundle's library loaded; UserError where its CPU lacks what the library needs."""
-    with open_device(device_spec, find_core(bundle.core)) as device:
+    with open_device(device_spec, find_core(bundle.core), SESSION_SECONDS) as device:
         lacking = sorted(bundle.required_features - device.features)
         if lacking:
             raise UserError(
