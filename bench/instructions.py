@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from compile.frontend import Source
 from compile.pipeline import compile_model
+from compile.source import Source
 from targets.cores import find_core
 from targets.emulated.profile import REPEAT, instructions_per_repeat
 

@@ -13,9 +13,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from compile.bundle import PROGRAM, Bundle
+from compile.source import random_inputs
 from targets.cores import Core, find_core
 from targets.device import emulated_core
 from targets.emulated.pricing import L1_MISS_CYCLES, L2_MISS_CYCLES, price, timing_model
@@ -161,11 +160,7 @@ def count(bundle: Bundle, device: str = "emulated") -> BenchReport:
 
 def profile_bundle(bundle: Bundle, core: Core, caches: Sequence[Caches]) -> Profile:
     """The profile of one inference of `bundle` on `core`, for random inputs that are always the same."""
-    lacking = sorted(bundle.required_features - core.features)
-    if lacking:
-        raise UserError(
-            f"{bundle.path} is for {bundle.core} and needs {', '.join(lacking)}, which {core.name} lacks."
-        )
+    bundle.require_features(core.name, core.features)
     with tempfile.TemporaryDirectory(prefix="armature-bench-") as folder:
         inputs = [option for file in _write_inputs(bundle, Path(folder)) for option in ("--input", str(file))]
         command = [str((bundle.path / PROGRAM).absolute()), *inputs, "--repeat", REPEAT]
@@ -197,12 +192,10 @@ def _kernel_of(function: str, names: set[str]) -> str | None:
 
 
 def _write_inputs(bundle: Bundle, folder: Path) -> list[Path]:
-    generator = np.random.default_rng(0)
-    files = []
-    for number, tensor in enumerate(bundle.manifest["inputs"]):
-        values = generator.standard_normal(tensor["shape"]).astype(tensor["dtype"])
-        files.append(folder / f"{number}.bin")
-        values.tofile(files[-1])
+    (drawn,) = random_inputs(bundle.inputs, 1)
+    files = [folder / f"{number}.bin" for number in range(len(drawn))]
+    for file, values in zip(files, drawn, strict=True):
+        values.tofile(file)
     return files
 
 

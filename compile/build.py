@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tvm import ir, relax, transform
 
 from compile.lower import Lowered
@@ -44,17 +46,15 @@ def activation_bytes(lowered: Lowered) -> int:
         if name == "relax.memory.alloc_storage":
             storages.append(int(expression.args[0].values[0]))
         elif name == "relax.builtin.alloc_tensor":
-            storages.append(_shape_bytes(expression))
+            storages.append(_tensor_bytes(expression))
 
     relax.analysis.post_order_visit(planned["main"], count)
     return sum(storages)
 
 
-def _shape_bytes(call: ir.Call) -> int:
-    size = 4
-    for extent in call.args[0].values:
-        size *= int(extent)
-    return size
+def _tensor_bytes(allocation: ir.Call) -> int:
+    extents, dtype = allocation.args[0].values, allocation.args[1].value
+    return math.prod(int(extent) for extent in extents) * np.dtype(str(dtype)).itemsize
 
 
 def weight_bytes(lowered: Lowered) -> int:

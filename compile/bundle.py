@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import compile as armature
-from compile.build import activation_bytes, weight_bytes
 from compile.checksum import sha256
-from compile.frontend import Source, TensorInfo, Traced
-from compile.lower import Lowered
-from compile.passes.schedule_kernels import Kernel
 from compile.preprocess import Preprocess
-from targets.cores import Core
+from compile.source import Source, TensorInfo
+from targets.cores import find_core
+from targets.device import Device, Program, open_device
 from targets.errors import UserError
 
 MANIFEST = "manifest.json"
@@ -30,7 +26,8 @@ PROGRAM = "run"
 FORMAT = 1
 """Version of the manifest's layout."""
 
-_PACKAGES = ("apache-tvm", "apache-tvm-ffi", "torch", "numpy", "ziglang")
+SESSION_SECONDS = 3600.0
+"""The longest a device is held: a library that never ends gives the board back, and the user a message."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +56,32 @@ class Bundle:
     def source(self) -> Source:
         """What it was compiled from."""
         return Source.from_json(self.manifest["source"])
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """The network's inputs, in order."""
+        rows = self.manifest["inputs"]
+        return tuple(TensorInfo(row["name"], tuple(row["shape"]), row["dtype"]) for row in rows)
+
+    def require_features(self, device: str, features: frozenset[str]) -> None:
+        """UserError where `device`, whose CPU has `features`, lacks what the library needs."""
+        lacking = sorted(self.required_features - features)
+        if lacking:
+            raise UserError(
+                f"{self.path} is for {self.core} and needs {', '.join(lacking)}, which {device} lacks.\n"
+                "Compile it for the device's core (--cpu; `armature cores` lists them)."
+            )
+
+    @contextmanager
+    def loaded_on(self, device_spec: str) -> Iterator[tuple[Device, Program]]:
+        """The device, with the library loaded.
+
+        Raises UserError where the device is unknown or its CPU lacks what the library needs, DeviceError
+        where it fails.
+        """
+        with open_device(device_spec, find_core(self.core), SESSION_SECONDS) as device:
+            self.require_features(device.spec, device.features)
+            yield device, device.load(self.library)
 
     @property
     def preprocess(self) -> Preprocess | None:
@@ -92,55 +115,6 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if version != FORMAT:
         raise UserError(f"{path} has format {version}, this version reads {FORMAT}: compile it again.")
     return manifest
-
-
-def describe(source: Source, traced: Traced, lowered: Lowered, core: Core) -> dict[str, Any]:
-    """The manifest of a network compiled for `core`, JSON-ready, but for its files."""
-    return {
-        "format": FORMAT,
-        "model": traced.name,
-        "task": traced.task,
-        "inputs": [_tensor(tensor) for tensor in traced.inputs],
-        "outputs": [_tensor(tensor) for tensor in traced.outputs],
-        "preprocess": traced.preprocess.to_json() if traced.preprocess else None,
-        "labels": traced.labels,
-        "core": {"name": core.name, "llvm": core.llvm, "features": sorted(core.features)},
-        "weights": {"source": traced.weights, "sha256": traced.fingerprint(), "bytes": weight_bytes(lowered)},
-        "parameters": traced.parameters,
-        "multiply_adds": sum(k.workload.multiply_adds for k in lowered.kernels if k.workload),
-        "peak_activation_bytes": activation_bytes(lowered),
-        "kernels": [_kernel(kernel) for kernel in lowered.kernels],
-        "source": source.to_json(),
-        "versions": {
-            "armature": armature.__version__,
-            **{name: importlib.metadata.version(name) for name in _PACKAGES},
-        },
-    }
-
-
-def _tensor(tensor: TensorInfo) -> dict[str, Any]:
-    layout = "NCHW" if len(tensor.shape) == 4 else None
-    return {**asdict(tensor), "shape": list(tensor.shape), "layout": layout}
-
-
-def _kernel(kernel: Kernel) -> dict[str, Any]:
-    work = kernel.workload
-    return {
-        "name": kernel.name,
-        "kind": work.kind if work else "elementwise",
-        "shape": dict(work.shape) if work else {},
-        "multiply_adds": work.multiply_adds if work else 0,
-        "schedule": kernel.origin,
-    }
-
-
-def interface_text(traced: Traced) -> str:
-    """What `run` reads of the network's inputs and outputs: a line each (targets/agent/src/interface.h)."""
-    rows = [("input", tensor) for tensor in traced.inputs] + [("output", tensor) for tensor in traced.outputs]
-    return "".join(
-        f"{role} {tensor.name} {tensor.dtype} {'x'.join(map(str, tensor.shape)) or 'scalar'}\n"
-        for role, tensor in rows
-    )
 
 
 @contextmanager
@@ -191,8 +165,9 @@ def _replace(aside: Path, path: Path) -> None:
         aside.rename(path)
 
 
-def write_manifest(folder: Path, description: Mapping[str, Any]) -> None:
-    """Write the manifest beside the files that are in `folder`, with the sha256 of each."""
+def write_manifest(folder: Path, description: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the manifest beside the files that are in `folder`, with the sha256 of each, and return it."""
     files = {file.name: sha256(file) for file in sorted(folder.iterdir()) if file.is_file()}
-    text = json.dumps({**description, "files": files}, indent=2)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    manifest = {**description, "files": files}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return manifest

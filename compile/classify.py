@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compile.bundle import Bundle
 from compile.labels import labels
-from compile.validate import open_program, top_classes
 from targets.errors import UserError
+
+RANKS = 5
+"""How many classes are told, best first."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ def classify(bundle: Bundle, device_spec: str, images: Sequence[Path]) -> list[l
     tensors = [steps.apply(image) for image in images]
     label_set = bundle.manifest["labels"]
     names = labels(label_set) if label_set else None
-    with open_program(bundle, device_spec) as (_, program):
+    with bundle.loaded_on(device_spec) as (_, program):
         return [_guesses(program.run(tensor)[0], names) for tensor in tensors]
 
 
@@ -48,3 +52,8 @@ def _guesses(logits: np.ndarray, names: Sequence[str] | None) -> list[Guess]:
         Guess(index, names[index] if names else f"class {index}", float(probabilities[index]))
         for index in top_classes(logits)
     ]
+
+
+def top_classes(logits: NDArray[Any]) -> list[int]:
+    """The classes with the largest logits of [1, classes], best first, at most RANKS of them."""
+    return [int(index) for index in np.argsort(-logits[0], kind="stable")[:RANKS]]

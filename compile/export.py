@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from compile.source import Shape, spell
 from targets.errors import UserError
-
-Shape = tuple[int, ...]
 
 
 def try_inputs(name: str, module: nn.Module, inputs: Mapping[str, Shape]) -> None:
@@ -83,8 +82,3 @@ def unsupported(name: str, error: Exception) -> UserError:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-
-
-def spell(shape: Sequence[int]) -> str:
-    """A shape as on the command line: 1x3x224x224."""
-    return "x".join(map(str, shape))

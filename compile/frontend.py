@@ -11,11 +11,11 @@ import inspect
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -23,43 +23,13 @@ from torch.export import ExportedProgram
 from tvm import ir
 from tvm.relax.frontend.torch import from_exported_program
 
-from compile.export import Shape, export_module, require_static, spell, try_inputs, unsupported
+from compile.export import export_module, require_static, try_inputs, unsupported
 from compile.models import ModelEntry, build_model, find_model
 from compile.models._arguments import convert_arguments
 from compile.preprocess import Preprocess
+from compile.source import Shape, Source, TensorInfo, spell
 from compile.weights import load_weights
 from targets.errors import UserError
-
-
-@dataclass(frozen=True)
-class Source:
-    """What the user asked to compile: enough to trace the same network again."""
-
-    model: str
-    """A registered name, `package.module:callable`, or the path of a .pt2 file."""
-    args: Mapping[str, str] = field(default_factory=dict)
-    weights: str | None = None
-    inputs: Mapping[str, Shape] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready description, which `from_json` takes back."""
-        inputs = {name: list(shape) for name, shape in self.inputs.items()}
-        return {"model": self.model, "args": dict(self.args), "weights": self.weights, "inputs": inputs}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Source:
-        """The Source that `to_json` described."""
-        inputs = {name: tuple(shape) for name, shape in data["inputs"].items()}
-        return cls(data["model"], data["args"], data["weights"], inputs)
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """An input or output of a network: layout as the user has it (NCHW for images)."""
-
-    name: str
-    shape: Shape
-    dtype: str
 
 
 @dataclass(frozen=True)
@@ -98,8 +68,12 @@ class Traced:
     def reference(self, *inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         """PyTorch's outputs for `inputs`, flattened."""
         with torch.inference_mode():
-            outputs = self.program.module()(*(torch.from_numpy(array) for array in inputs))
+            outputs = self._module(*(torch.from_numpy(array) for array in inputs))
         return tuple(output.numpy() for output in _flat(outputs))
+
+    @cached_property
+    def _module(self) -> nn.Module:
+        return self.program.module()
 
     def fingerprint(self) -> str:
         """sha256 of the weights and buffers, by name."""
@@ -275,11 +249,3 @@ def _flat(outputs: Any) -> list[torch.Tensor]:
         return [outputs]
     parts = outputs.values() if isinstance(outputs, Mapping) else outputs
     return [tensor for part in parts for tensor in _flat(part)]
-
-
-def random_inputs(traced: Traced, count: int) -> list[tuple[NDArray[Any], ...]]:
-    """`count` sets of inputs drawn from fixed seeds, for networks whose input is no image."""
-    generator = np.random.default_rng(0)
-    return [
-        tuple(generator.standard_normal(t.shape).astype(t.dtype) for t in traced.inputs) for _ in range(count)
-    ]

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from compile import bundle
 from compile.build import build_library
-from compile.frontend import Source, trace
+from compile.frontend import trace
 from compile.lower import lower
+from compile.manifest import describe, interface_text
+from compile.source import Source
 from targets.agent.build import build_agent
 from targets.cores import Core
 
@@ -35,6 +37,6 @@ def compile_model(source: Source, core: Core, output: Path, stage: Stage) -> bun
             build_library(lowered, core, folder / bundle.LIBRARY)
         with stage("bundle"):
             shutil.copy(build_agent(), folder / bundle.PROGRAM)
-            (folder / bundle.INTERFACE).write_text(bundle.interface_text(traced), encoding="utf-8")
-            bundle.write_manifest(folder, bundle.describe(source, traced, lowered, core))
-    return bundle.open_bundle(output)
+            (folder / bundle.INTERFACE).write_text(interface_text(traced), encoding="utf-8")
+            manifest = bundle.write_manifest(folder, describe(source, traced, lowered, core))
+    return bundle.Bundle(output, manifest)

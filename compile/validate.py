@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -13,21 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compile.bundle import Bundle
+from compile.classify import RANKS, top_classes
 from compile.datasets import Sample, default_images, find_images
-from compile.frontend import Traced, random_inputs, trace
+from compile.frontend import Traced, trace
 from compile.preprocess import Preprocess
-from targets.cores import find_core
-from targets.device import Device, Program, open_device
+from compile.source import random_inputs
 from targets.errors import UserError
 
 TOLERANCE = 1e-3
 """Largest allowed difference, as a part of the outputs' scale (the largest of PyTorch's for that input)."""
 
-SESSION_SECONDS = 3600.0
-"""The longest a device is held: a library that never ends gives the board back, and the user a message."""
-
 RANDOM_INPUTS = 8
-RANKS = 5
 
 Arrays = tuple[NDArray[Any], ...]
 
@@ -133,7 +128,7 @@ def validate(
     inputs = _inputs(traced, data)[:limit]
     report_progress = progress or (lambda *_: None)
     comparisons = []
-    with open_program(bundle, device_spec) as (device, program):
+    with bundle.loaded_on(device_spec) as (device, program):
         for done, (sample, read) in enumerate(inputs):
             report_progress(done, len(inputs))
             arrays = read()
@@ -157,27 +152,13 @@ def retrace(bundle: Bundle) -> Traced:
     return traced
 
 
-@contextmanager
-def open_program(bundle: Bundle, device_spec: str) -> Iterator[tuple[Device, Program]]:
-    """The device, with the bundle's library loaded; UserError where its CPU lacks what the library needs."""
-    with open_device(device_spec, find_core(bundle.core), SESSION_SECONDS) as device:
-        lacking = sorted(bundle.required_features - device.features)
-        if lacking:
-            raise UserError(
-                f"{bundle.path} is for {bundle.core} and needs {', '.join(lacking)}, "
-                f"which {device.spec} lacks.\n"
-                "Compile it for the device's core (--cpu; `armature cores` lists them)."
-            )
-        yield device, device.load(bundle.library)
-
-
 def _inputs(traced: Traced, data: Path | None) -> list[tuple[Sample, Callable[[], Arrays]]]:
     """What to run, and how to read each when its turn comes."""
     steps = traced.preprocess
     if steps is None:
         if data is not None:
             raise UserError(f"{traced.name} takes no image, so --data does not apply.")
-        drawn = random_inputs(traced, RANDOM_INPUTS)
+        drawn = random_inputs(traced.inputs, RANDOM_INPUTS)
         return [(Sample(Path(f"random {i}"), None), partial(tuple, arrays)) for i, arrays in enumerate(drawn)]
     folder = data or default_images("classify")
     samples = find_images(folder, traced.labels) if folder else []
@@ -207,8 +188,3 @@ def _difference(reference: NDArray[Any], device: NDArray[Any]) -> float:
     if reference.shape != device.shape or not np.isfinite(device).all():
         return float("inf")
     return float(np.abs(reference - device).max())
-
-
-def top_classes(logits: NDArray[Any]) -> list[int]:
-    """The classes with the largest logits of [1, classes], best first, at most RANKS of them."""
-    return [int(index) for index in np.argsort(-logits[0], kind="stable")[:RANKS]]

@@ -41,7 +41,7 @@ def kinds() -> dict[str, ModuleType]:
 def schedule_kernel(function: PrimFunc, core: Core) -> Scheduled:
     """Schedule one kernel for `core`; weights it packs show as parameters of another shape."""
     sch = Schedule(function)
-    workload = workload_of(function)
+    workload = workload_of(sch)
     if workload is None:
         elementwise.schedule(sch)
     else:

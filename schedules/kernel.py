@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from tvm import ir, te
 from tvm.s_tir import Schedule
-from tvm.tirx import PrimFunc
 
 ANNOTATION = "armature.workload"
 LANES = 4
@@ -58,9 +57,8 @@ def anchor(
     return te.compute(extents, body, name=kind, attrs={ANNOTATION: mark})
 
 
-def workload_of(function: PrimFunc) -> Workload | None:
-    """The workload of a kernel written with `anchor()`, or None for any other function."""
-    schedule = Schedule(function)
+def workload_of(schedule: Schedule) -> Workload | None:
+    """The workload of a kernel written with `anchor()`, not scheduled yet; None for any other function."""
     for block in schedule.get_child_blocks(schedule.get_sblock("root")):
         mark = schedule.get(block).annotations.get(ANNOTATION)
         if mark is not None:

@@ -73,6 +73,7 @@ COMPILE_HELP = """Compile MODEL into a bundle: a library for one ARM core, and w
 MODEL is a registered network (`armature models`), your own as
 package.module:callable, or a .pt2 file of torch.export.
 
+\b
 Examples:
   compile mobilenet_v2 --target arm_cpu --cpu cortex-a72 -o build/mnv2
   compile mobilenet_v2 --arg width=0.5 --weights half.safetensors
@@ -111,8 +112,8 @@ def compile_command(
     screen.print(f"compile {model} for {core.name} ({target})")
     with stage("load"):
         from compile.bundle import MANIFEST
-        from compile.frontend import Source
         from compile.pipeline import compile_model
+        from compile.source import Source
     bundle = compile_model(Source(model, values, weights, shapes), core, folder, stage)
     report = _validated(bundle, device, None, None) if device else None
     if as_json:
@@ -146,6 +147,7 @@ VALIDATE_HELP = """Run the same inputs through PyTorch and the device, and compa
 Exit code 1 when an output differs by more than 1e-3 of the outputs' scale,
 or another class comes first.
 
+\b
 Examples:
   armature validate build/mobilenet_v2-cortex-a72 --device emulated
   armature validate mnv2 --device rpc://192.168.1.7:9090 --data photos/
@@ -190,6 +192,7 @@ def _validated(bundle: Any, device: str, data: Path | None, limit: int | None) -
 
 RUN_HELP = """Run a bundle on a device: the five likeliest classes of each image.
 
+\b
 Example:
   armature run build/mobilenet_v2-cortex-a72 --device emulated --input cat.jpg
 """
@@ -218,9 +221,11 @@ def run_command(bundle: Path, device: str, inputs: Sequence[Path], as_json: bool
 
 BENCH_HELP = """Count what one inference executes, kernel by kernel: instructions and cache misses.
 
-Counts are exact and repeatable; they are not times. The caches are modelled
-after the core's (`armature cores`, docs/timing.md).
+Counts are exact and repeatable; cycles are estimated from them, and neither
+is a time. The caches are modelled after the core's (`armature cores`,
+docs/timing.md).
 
+\b
 Examples:
   armature bench build/mobilenet_v2-cortex-a72
   armature bench mnv2 --device emulated:cortex-a53 --json
@@ -230,7 +235,7 @@ Examples:
 @main.command("bench", help=BENCH_HELP, short_help="Count instructions and cache misses by kernel.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
-    "--device", default="emulated", show_default=True, metavar="DEVICE", help="emulated or emulated:CORE."
+    "--device", default="emulated", show_default=True, metavar="DEVICE", help="emulated[:CORE|BOARD]."
 )
 @json_option
 def bench_command(bundle: Path, device: str, as_json: bool) -> None:

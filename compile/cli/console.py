@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
 from targets.errors import DeviceError, UserError
 
@@ -26,25 +27,14 @@ TABLE_WIDTH = 240
 """Wide enough for every table: a row that wraps in the terminal is whole, a cell cut short is not."""
 
 
-class Command(click.Command):
-    """A command whose help keeps the line breaks of its examples."""
-
-    def format_help_text(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        formatter.write_paragraph()
-        for line in (self.help or "").splitlines():
-            formatter.write(f"  {line}".rstrip() + "\n")
-
-
 class Group(click.Group):
     """Commands whose outcome becomes an exit code."""
-
-    command_class = Command
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
         _exit(super().main, *args, **kwargs)
 
 
-class Script(Command):
+class Script(click.Command):
     """A command that is also a console script of its own."""
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
@@ -56,10 +46,10 @@ def _exit(run: Any, *args: Any, **kwargs: Any) -> NoReturn:
     try:
         run(*args, **{**kwargs, "standalone_mode": False})
     except UserError as error:
-        screen.print(f"[bold red]error:[/] {_plain(error)}", soft_wrap=True)
+        screen.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(UNUSABLE)
     except DeviceError as error:
-        screen.print(f"[bold red]device failed:[/] {_plain(error)}", soft_wrap=True)
+        screen.print(f"[bold red]device failed:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(FAILED)
     except click.ClickException as error:
         error.show()
@@ -72,10 +62,6 @@ def _exit(run: Any, *args: Any, **kwargs: Any) -> NoReturn:
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     sys.exit(0)
-
-
-def _plain(error: Exception) -> str:
-    return str(error).replace("[", r"\[")
 
 
 @contextmanager

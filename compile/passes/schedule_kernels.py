@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +14,6 @@ from compile.passes.rewriter import Rewriter
 from schedules.apply import Scheduled, schedule_kernel
 from schedules.kernel import Workload
 from targets.cores import Core
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

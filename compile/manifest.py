@@ -1,0 +1,66 @@
+"""What a bundle says of the network in it: its manifest, and what `run` reads of its interface."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from dataclasses import asdict
+from typing import Any
+
+import compile as armature
+from compile.build import activation_bytes, weight_bytes
+from compile.bundle import FORMAT
+from compile.frontend import Traced
+from compile.lower import Lowered
+from compile.passes.schedule_kernels import Kernel
+from compile.source import Source, TensorInfo, spell
+from targets.cores import Core
+
+_PACKAGES = ("apache-tvm", "apache-tvm-ffi", "torch", "numpy", "ziglang")
+
+
+def describe(source: Source, traced: Traced, lowered: Lowered, core: Core) -> dict[str, Any]:
+    """The manifest of a network compiled for `core`, JSON-ready, but for its files."""
+    return {
+        "format": FORMAT,
+        "model": traced.name,
+        "task": traced.task,
+        "inputs": [_tensor(tensor) for tensor in traced.inputs],
+        "outputs": [_tensor(tensor) for tensor in traced.outputs],
+        "preprocess": traced.preprocess.to_json() if traced.preprocess else None,
+        "labels": traced.labels,
+        "core": {"name": core.name, "llvm": core.llvm, "features": sorted(core.features)},
+        "weights": {"source": traced.weights, "sha256": traced.fingerprint(), "bytes": weight_bytes(lowered)},
+        "parameters": traced.parameters,
+        "multiply_adds": sum(k.workload.multiply_adds for k in lowered.kernels if k.workload),
+        "peak_activation_bytes": activation_bytes(lowered),
+        "kernels": [_kernel(kernel) for kernel in lowered.kernels],
+        "source": source.to_json(),
+        "versions": {
+            "armature": armature.__version__,
+            **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        },
+    }
+
+
+def _tensor(tensor: TensorInfo) -> dict[str, Any]:
+    layout = "NCHW" if len(tensor.shape) == 4 else None
+    return {**asdict(tensor), "shape": list(tensor.shape), "layout": layout}
+
+
+def _kernel(kernel: Kernel) -> dict[str, Any]:
+    work = kernel.workload
+    return {
+        "name": kernel.name,
+        "kind": work.kind if work else "elementwise",
+        "shape": dict(work.shape) if work else {},
+        "multiply_adds": work.multiply_adds if work else 0,
+        "schedule": kernel.origin,
+    }
+
+
+def interface_text(traced: Traced) -> str:
+    """What `run` reads of the network's inputs and outputs: a line each (targets/agent/src/interface.h)."""
+    rows = [("input", tensor) for tensor in traced.inputs] + [("output", tensor) for tensor in traced.outputs]
+    return "".join(
+        f"{role} {tensor.name} {tensor.dtype} {spell(tensor.shape) or 'scalar'}\n" for role, tensor in rows
+    )
