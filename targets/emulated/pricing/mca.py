@@ -56,7 +56,7 @@ def cycles_by_mca(blocks: Sequence[Sequence[str]], model: Model) -> list[float]:
     if tool.version < model.since:
         raise UserError(
             f"{tool.path} (LLVM {tool.version}) has no scheduling model of {model.cpu}: "
-            f"install LLVM {model.since} or newer (Debian: llvm-19)"
+            f"install LLVM {model.since} or newer (Debian: llvm-22)"
         )
     sizes: dict[int, list[int]] = defaultdict(list)  # blocks of like size go in one run: one repeat count
     for index, block in enumerate(blocks):

@@ -32,7 +32,7 @@ def newest_tool(name: str) -> Tool:
     names = {entry.name for folder in folders for entry in folder.glob(f"{name}*")}
     found = [tool for each in sorted(names) if numbered.fullmatch(each) and (tool := _ask(each))]
     if not found:
-        raise UserError(f"{name} was not found on PATH: install LLVM 19 or newer (Debian: llvm-19)")
+        raise UserError(f"{name} was not found on PATH: install LLVM 19 or newer (Debian: llvm-22)")
     return max(found, key=lambda tool: tool.version)
 
 
