@@ -20,13 +20,13 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from targets.emulated.error import CALIBRATION, FORMAT
+from targets.emulated.estimate import Estimate, estimate
 
 from bench.calibration.engines import ENGINES, profile_engine, write_models
 from bench.calibration.published import PUBLISHED, Published
 from targets.boards import find_board
 from targets.cores import Core, find_core
-from targets.emulated.error import CALIBRATION, FORMAT
-from targets.emulated.estimate import Estimate, estimate
 from targets.emulated.profile import Caches, Profile
 
 CORES = ("cortex-a53", "cortex-a55", "cortex-a72", "cortex-a76")

@@ -67,7 +67,7 @@ def _unpack(root: Path) -> None:
 
 
 def _debian_packages(downloads: Path) -> Sequence[Path]:
-    """Downloads with apt's usual sources, but with lists and a state of its own: the system's stay as they are."""
+    """Downloads from apt's usual sources, with lists and a state of their own: the system's stay."""
     lists = downloads / "lists"
     (lists / "partial").mkdir(parents=True)
     options = {
@@ -98,7 +98,8 @@ def _run(command: Sequence[str], folder: Path) -> None:
 
 FEATURES = {
     "v8.0": "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid",
-    "v8.2": "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp",
+    "v8.2": "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop "
+    "asimddp",
 }
 """Of Linux's /proc/cpuinfo, by architecture."""
 
@@ -108,7 +109,7 @@ PARTS = {
     "cortex-a72": (0xD08, "v8.0"),
     "cortex-a76": (0xD0B, "v8.2"),
 }
-"""Part number (MIDR_EL1, each core's Technical Reference Manual) and features of the cores engines are told of."""
+"""Part number (MIDR_EL1, in each core's Technical Reference Manual) and features of those cores."""
 
 
 def told(core: str) -> Path:

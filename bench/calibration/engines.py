@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from targets.emulated.launch import Launch
 
 from bench.calibration.arm_python import PROGRAM, SITE, told
 from bench.calibration.ncnn_model import write_ncnn
@@ -54,8 +55,9 @@ def profile_engine(engine: str, core: str, caches: Sequence[Caches], folder: Pat
     output = folder / f"{engine}-{core}.npy"
     runner = [str(root / PROGRAM), "-S", str(_RUNNERS / f"run_{engine}.py")]
     arguments = [str(folder / f"{_MODEL}.{engine}"), str(folder / _IMAGE), str(output), REPEAT]
-    environment = {"PYTHONHOME": str(root / "usr"), "PYTHONPATH": str(root / SITE)}
-    found = profile(find_core(core), [*runner, *arguments], caches, launch=launch)
+    launch = Launch(root, {"PYTHONHOME": str(root / "usr"), "PYTHONPATH": str(root / SITE)})
+    command = [*runner, *arguments]
+    found = profile(find_core(core), command, caches, launch=launch)
     _check(engine, np.load(output), np.load(folder / _EXPECTED))
     return found
 

@@ -27,9 +27,8 @@ def write_ncnn(layers: Sequence[Layer], size: int, path: Path) -> None:
     lines += _split(IMAGE, readers, copies)
     for layer in layers:
         sources = [copies[name].pop() if name in copies else name for name in layer.inputs]
-        lines.append(
-            f"{_TYPES[layer.kind]} {layer.name} {len(sources)} 1 {' '.join(sources)} {layer.name} {_settings(layer)}"
-        )
+        wires = f"{len(sources)} 1 {' '.join(sources)} {layer.name}"
+        lines.append(f"{_TYPES[layer.kind]} {layer.name} {wires} {_settings(layer)}")
         lines += _split(layer.name, readers, copies)
         blobs += 1
     blobs += sum(readers[name] for name in copies)
@@ -66,7 +65,8 @@ def _settings(layer: Layer) -> str:
         return f"0={outputs} 1=1 2={size}"
     groups = f" 7={outputs}" if layer.kind == "depthwise" else ""
     activation = f" {_CLIP_0_6}" if layer.relu6 else ""
-    return f"0={outputs} 1={layer.kernel} 3={layer.stride} 4={layer.kernel // 2} 5=1 6={size}{groups}{activation}"
+    window = f"1={layer.kernel} 3={layer.stride} 4={layer.kernel // 2}"
+    return f"0={outputs} {window} 5=1 6={size}{groups}{activation}"
 
 
 def _weights(layer: Layer) -> bytes:

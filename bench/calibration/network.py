@@ -23,7 +23,7 @@ class Layer:
     name: str
     inputs: tuple[str, ...]
     weight: Array | None = None
-    """conv: [outputs, inputs, height, width]; depthwise: [channels, 1, height, width]; dense: [outputs, inputs]."""
+    """As PyTorch has it: [outputs, inputs, height, width]; a dense layer's is [outputs, inputs]."""
     bias: Array | None = None
     stride: int = 1
     relu6: bool = False

@@ -1,4 +1,4 @@
-"""Published single-thread float32 latencies of MobileNetV2 1.0-224: what the model's estimates are held against."""
+"""Published single-thread float32 latencies of MobileNetV2 1.0-224, which estimates are held against."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Published:
     """Whether the silicon is the core it is priced as; else its row says nothing of that core's error."""
 
 
-# ncnn: benchmark/README.md of Tencent/ncnn; XNNPACK: README.md of google/XNNPACK, as gathered in the project's
-# REFERENCE, section 2. RK3399's small cores and the Pi 3B+ are where those rows' clocks are found.
+# ncnn: benchmark/README.md of Tencent/ncnn; XNNPACK: README.md of google/XNNPACK; both as gathered in the
+# project's REFERENCE, section 2. Where only a device's clock is known, its core's usual caches serve.
 PUBLISHED: tuple[Published, ...] = (
     Published("ncnn", "Raspberry Pi 4", "cortex-a72", 1.8, 93.0, "cortex-a72", "rpi4"),
     Published("ncnn", "RK3399", "cortex-a72", 1.8, 78.2, "cortex-a72", "rk3399"),

@@ -1,4 +1,4 @@
-"""Writes a network as a .tflite file (TensorFlow's schema.fbs, version 3): NHWC, padding as layers of its own.
+"""Writes a network as a .tflite file (TensorFlow's schema.fbs, version 3): NHWC, padding apart.
 
 PyTorch pads a stride-2 window on both sides, TFLite's SAME on one: an explicit PAD, which XNNPACK takes into
 the convolution that follows, keeps the numbers equal.
