@@ -9,152 +9,79 @@ import re
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from compile.bench_report import BenchReport, Row
 from compile.bundle import PROGRAM, Bundle
 from compile.source import random_inputs
 from targets.cores import Core, find_core
-from targets.device import emulated_core
-from targets.emulated.pricing import L1_MISS_CYCLES, L2_MISS_CYCLES, price, timing_model
+from targets.device import Emulated, find_emulated
+from targets.emulated.estimate import Estimate, estimates
 from targets.emulated.profile import REPEAT, Block, Caches, Profile, profile
 from targets.errors import UserError
 from targets.symbols import Functions
 
 RUNTIME = "VM and runtime"
-LANES = 4
-"""float32 multiply-adds of one 128-bit FMLA."""
-RARE = 0.5
-"""A block executed less often than this per inference belongs to loading, and is not priced."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """Counts per inference: of one kernel, in all its calls, or of all else, or of everything."""
-
-    name: str
-    kind: str
-    shape: Mapping[str, int] = field(default_factory=dict)
-    calls: int = 0
-    multiply_adds: int = 0
-    instructions: float = 0.0
-    l1_misses: float = 0.0
-    l2_misses: float = 0.0
-    core_cycles: float = 0.0
-    """Estimated, every access hitting the first-level cache."""
-
-    @property
-    def memory_cycles(self) -> float:
-        """Estimated: what the misses add."""
-        return self.l1_misses * L1_MISS_CYCLES + self.l2_misses * L2_MISS_CYCLES
-
-    @property
-    def cycles(self) -> float:
-        """Estimated, in all."""
-        return self.core_cycles + self.memory_cycles
-
-    @property
-    def instructions_per_multiply_add(self) -> float | None:
-        """None where nothing is multiplied."""
-        return self.instructions / self.multiply_adds if self.multiply_adds else None
-
-
-@dataclass(frozen=True)
-class BenchReport:
-    """What was counted on `device`, an emulated board whose core has `caches`."""
-
-    bundle: Path
-    device: str
-    core: str
-    compiled_for: str
-    caches: Caches
-    timing: str
-    """The core whose timing model priced the cycles."""
-    fma_per_cycle: int
-    kernels: tuple[Row, ...]
-    """In the order in which they are first called."""
-    runtime: Row
-    """What is executed outside of the kernels."""
-    runtime_files: Mapping[str, float]
-    """Where: instructions by the name of the program or library, most first."""
-
-    @property
-    def kernels_total(self) -> Row:
-        """All kernels together."""
-        return _sum("kernels", self.kernels)
-
-    @property
-    def total(self) -> Row:
-        """The inference."""
-        return _sum("total", (*self.kernels, self.runtime))
-
-    def share(self, row: Row) -> float:
-        """The part of the inference's instructions that `row` has."""
-        return row.instructions / self.total.instructions
-
-    def peak(self, row: Row) -> float | None:
-        """The part of the core's multiply-add peak that `row` reaches by its core cycles (estimated)."""
-        if not row.multiply_adds or not row.core_cycles:
-            return None
-        return row.multiply_adds / (LANES * self.fma_per_cycle) / row.core_cycles
-
-    def to_json(self) -> dict[str, Any]:
-        """The report, JSON-ready."""
-        return {
-            "bundle": str(self.bundle),
-            "device": self.device,
-            "core": self.core,
-            "compiled_for": self.compiled_for,
-            "basis": "counted on the emulated board; not a time",
-            "cycles_basis": f"estimated by the timing model of {self.timing}",
-            "cycles_error": None,
-            "caches": asdict(self.caches),
-            "kernels": [self._row(row) for row in self.kernels],
-            "runtime": self._row(self.runtime),
-            "runtime_files": dict(self.runtime_files),
-            "total": self._row(self.total),
-            "kernels_share": self.share(self.kernels_total),
-        }
-
-    def _row(self, row: Row) -> dict[str, Any]:
-        per = row.instructions_per_multiply_add
-        return {
-            **asdict(row),
-            "memory_cycles": row.memory_cycles,
-            "cycles": row.cycles,
-            "fma_peak": self.peak(row),
-            "instructions_per_multiply_add": per,
-            "share": self.share(row),
-        }
-
-
-def count(bundle: Bundle, device: str = "emulated") -> BenchReport:
+def count(bundle: Bundle, device: str = "emulated", ghz: float | None = None) -> BenchReport:
     """Count what one inference of `bundle` executes and misses on the emulated board `device`.
 
-    Raises UserError when `device` is no emulated board, or its core lacks what the bundle needs;
-    DeviceError when the bundle fails there.
+    `ghz` is the clock for estimated times; None: the board's, where `device` names one. Raises UserError when
+    `device` is no emulated board, or its core lacks what the bundle needs; DeviceError when the bundle fails
+    there.
     """
-    core = emulated_core(device, find_core(bundle.core))
-    if core is None:
+    emulated = find_emulated(device, find_core(bundle.core))
+    if emulated is None:
         raise UserError(
             f"{device} cannot count instructions: that needs the emulated board (--device emulated)."
         )
-    caches = Caches.of(core)
-    found = profile_bundle(bundle, core, [caches])
+    emulated = replace(emulated, ghz=ghz or emulated.ghz)
+    (report,) = _reports(bundle, emulated.core, [emulated])
+    return report
+
+
+def count_for_cores(bundle: Bundle, cores: Sequence[Core]) -> tuple[BenchReport, ...]:
+    """The same, estimated for each of `cores` from one run: the code is that for the bundle's core.
+
+    Raises UserError when one of the cores lacks what the bundle needs.
+    """
+    for core in cores:
+        bundle.require_features(core.name, core.features)
+    return tuple(_reports(bundle, find_core(bundle.core), [Emulated(core) for core in cores]))
+
+
+def _reports(bundle: Bundle, core: Core, devices: Sequence[Emulated]) -> list[BenchReport]:
+    """A report per device, from one profile on `core` with the caches of each."""
+    found = profile_bundle(bundle, core, [Caches.of(device.core) for device in devices])
     shares = attribute(found, bundle)
-    prices = _prices(found, core)
+    return [_report(bundle, device, shares, found.caches, model) for model, device in enumerate(devices)]
+
+
+def _report(
+    bundle: Bundle,
+    device: Emulated,
+    shares: Mapping[str | None, Sequence[Block]],
+    caches: Sequence[Caches],
+    model: int,
+) -> BenchReport:
+    rows = [*_rows(bundle), Row(RUNTIME, "runtime")]
+    groups = [*(shares.get(row.name, ()) for row in rows[:-1]), shares.get(None, ())]
+    costs = estimates(groups, device.core, model)
+    *kernels, runtime = (
+        _counted(row, group, cost, model) for row, group, cost in zip(rows, groups, costs, strict=True)
+    )
     return BenchReport(
         bundle=bundle.path,
-        device=f"emulated:{core.name}",
-        core=core.name,
+        device=device,
         compiled_for=bundle.core,
-        caches=caches,
-        timing=timing_model(core),
-        fma_per_cycle=core.fma_per_cycle,
-        kernels=tuple(_counted(row, shares[row.name], prices) for row in _rows(bundle)),
-        runtime=_counted(Row(RUNTIME, "runtime"), shares[None], prices),
-        runtime_files=_by_file(shares[None]),
+        caches=caches[model],
+        weights_bytes=bundle.manifest["weights"]["bytes"],
+        peak_activation_bytes=bundle.manifest["peak_activation_bytes"],
+        kernels=tuple(kernels),
+        runtime=runtime,
+        runtime_files=_by_file(groups[-1]),
     )
 
 
@@ -209,22 +136,16 @@ def _rows(bundle: Bundle) -> list[Row]:
     ]
 
 
-def _prices(found: Profile, core: Core) -> dict[bytes, float]:
-    """Core cycles of one execution of each block that an inference executes."""
-    codes = sorted({block.code for block in found.blocks if block.executions > RARE})
-    return dict(zip(codes, price(codes, core), strict=True))
-
-
-def _counted(row: Row, blocks: Iterable[Block], prices: Mapping[bytes, float]) -> Row:
+def _counted(row: Row, blocks: Sequence[Block], cost: Estimate, model: int) -> Row:
     found = Profile(tuple(blocks), ())
-    l1_misses, l2_misses = found.misses()
-    cycles = sum(block.executions * prices.get(block.code, 0.0) for block in found.blocks)
+    first, second = found.misses(model)
     return replace(
         row,
         instructions=found.instructions,
-        l1_misses=l1_misses,
-        l2_misses=l2_misses,
-        core_cycles=cycles,
+        l1_misses=first,
+        l2_misses=second,
+        core_cycles=cost.core_cycles,
+        memory_cycles=cost.memory_cycles,
     )
 
 
@@ -233,16 +154,3 @@ def _by_file(blocks: Iterable[Block]) -> dict[str, float]:
     for block in blocks:
         found[block.file.name if block.file else "no file"] += block.instructions
     return dict(sorted(found.items(), key=lambda item: -item[1]))
-
-
-def _sum(name: str, rows: Sequence[Row]) -> Row:
-    return Row(
-        name,
-        kind="",
-        calls=sum(row.calls for row in rows),
-        multiply_adds=sum(row.multiply_adds for row in rows),
-        instructions=sum(row.instructions for row in rows),
-        l1_misses=sum(row.l1_misses for row in rows),
-        l2_misses=sum(row.l2_misses for row in rows),
-        core_cycles=sum(row.core_cycles for row in rows),
-    )

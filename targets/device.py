@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from targets.boards import big_core, find_board
+from targets.boards import Board, big_cluster, big_core, find_board
 from targets.cores import Core, find_core
 from targets.errors import UserError
 
@@ -78,8 +79,24 @@ def open_device(
     raise UserError(f"unknown device {spec!r}: a device is one of {FORMS}")
 
 
-def emulated_core(spec: str, bundle_core: Core | None = None) -> Core | None:
-    """The core that the emulated board `spec` stands for; None where `spec` is another kind of device.
+@dataclass(frozen=True)
+class Emulated:
+    """What an emulated board stands for."""
+
+    core: Core
+    board: Board | None = None
+    """None where only a core was named."""
+    ghz: float | None = None
+    """The clock of the board's biggest core; None where nothing says it: a core alone has no clock."""
+
+    @property
+    def name(self) -> str:
+        """As a device is named: emulated:BOARD or emulated:CORE."""
+        return f"emulated:{self.board.name if self.board else self.core.name}"
+
+
+def find_emulated(spec: str, bundle_core: Core | None = None) -> Emulated | None:
+    """What the emulated board `spec` stands for; None where `spec` is another kind of device.
 
     Raises UserError when it is written wrongly or its core is unknown.
     """
@@ -90,24 +107,25 @@ def emulated_core(spec: str, bundle_core: Core | None = None) -> Core | None:
         raise UserError(
             f"unknown device {spec!r}: the emulated board is `emulated`, `emulated:CORE` or `emulated:BOARD`"
         )
-    return _core_or_board(name) if name else bundle_core or find_core("generic")
+    return _core_or_board(name) if name else Emulated(bundle_core or find_core("generic"))
 
 
 def _emulated(spec: str, bundle_core: Core | None, seconds: float) -> AbstractContextManager[Device]:
-    core = emulated_core(spec, bundle_core)
-    assert core is not None
-    return _open_emulated(core, seconds)
+    found = find_emulated(spec, bundle_core)
+    assert found is not None
+    return _open_emulated(found.core, seconds)
 
 
-def _core_or_board(name: str) -> Core:
-    """The core of that name, or the biggest one of the board of that name."""
+def _core_or_board(name: str) -> Emulated:
+    """The core of that name, or the biggest one of the board of that name, at its clock."""
     try:
-        return find_core(name)
+        return Emulated(find_core(name))
     except UserError as no_core:
         try:
-            return big_core(find_board(name))
+            board = find_board(name)
         except UserError as no_board:
             raise UserError(f"{no_core}; {no_board}") from None
+    return Emulated(big_core(board), board, big_cluster(board).ghz)
 
 
 @contextmanager

@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-CYCLES_CAVEAT = "the error of estimated cycles against silicon has not been measured: compare, do not quote"
-
 if TYPE_CHECKING:
-    from compile.bench import BenchReport, Row
     from compile.bundle import Bundle
     from compile.classify import Guess
     from compile.validate import Comparison, Report
@@ -21,7 +18,8 @@ Parts = Iterator[object]
 """What rich prints, part by part."""
 
 
-def _table(*columns: str, right: Sequence[str] = ()) -> Table:
+def make_table(*columns: str, right: Sequence[str] = ()) -> Table:
+    """A table without lines; the columns named in `right` hold numbers."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
@@ -31,7 +29,7 @@ def _table(*columns: str, right: Sequence[str] = ()) -> Table:
 def bundle(made: Bundle) -> Parts:
     """What was compiled: kernels by kind, sizes, and what to do next."""
     manifest = made.manifest
-    table = _table("kind", "kernels", "multiply-adds", "schedule", right=("kernels", "multiply-adds"))
+    table = make_table("kind", "kernels", "multiply-adds", "schedule", right=("kernels", "multiply-adds"))
     for kind, rows in _by_kind(manifest["kernels"]).items():
         origins = sorted({row["schedule"] for row in rows})
         work = sum(row["multiply_adds"] for row in rows) / 1e6
@@ -56,7 +54,7 @@ def _by_kind(kernels: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str
 
 def report(found: Report) -> Parts:
     """A line per input, then the totals."""
-    table = _table(
+    table = make_table(
         "input", "label", "PyTorch", "device", "top-5 agree", "max error", "", right=("label", "max error")
     )
     for row in found.comparisons:
@@ -98,7 +96,7 @@ def _agreement(row: Comparison) -> str:
 def guesses(images: Sequence[Path], found: Sequence[Sequence[Guess]]) -> Parts:
     """The likeliest classes of each image."""
     for image, ranked in zip(images, found, strict=True):
-        table = _table(str(image), "", "class", right=("",))
+        table = make_table(str(image), "", "class", right=("",))
         for guess in ranked:
             table.add_row(guess.name, f"{guess.probability:.3f}", str(guess.label))
         yield table
@@ -115,7 +113,7 @@ def guesses_document(images: Sequence[Path], found: Sequence[Sequence[Guess]]) -
 def cores(rows: Sequence[Mapping[str, Any]]) -> Parts:
     """The table of cores."""
     numbers = ("FMA/cycle", "L1D", "L2")
-    table = _table("core", "isa", "issue", *numbers, "features", "like", right=numbers)
+    table = make_table("core", "isa", "issue", *numbers, "features", "like", right=numbers)
     for row in rows:
         table.add_row(
             row["name"],
@@ -132,7 +130,7 @@ def cores(rows: Sequence[Mapping[str, Any]]) -> Parts:
 
 def boards(rows: Sequence[Mapping[str, Any]]) -> Parts:
     """The table of boards: the biggest core, which --board compiles for, comes first."""
-    table = _table("board", "title", "soc", "cores", "memory", right=("memory",))
+    table = make_table("board", "title", "soc", "cores", "memory", right=("memory",))
     for row in rows:
         clusters = (
             f"{cluster['count']} x {cluster['core']} {cluster['ghz']:g} GHz, L2 {cluster['l2_kib']} KiB"
@@ -146,7 +144,7 @@ def boards(rows: Sequence[Mapping[str, Any]]) -> Parts:
 def models(rows: Sequence[Mapping[str, Any]]) -> Parts:
     """The table of networks."""
     numbers = ("params", "multiply-adds")
-    table = _table("model", "task", "input", *numbers, "arguments", "weights", "summary", right=numbers)
+    table = make_table("model", "task", "input", *numbers, "arguments", "weights", "summary", right=numbers)
     for row in rows:
         table.add_row(
             row["name"],
@@ -159,47 +157,3 @@ def models(rows: Sequence[Mapping[str, Any]]) -> Parts:
             row["summary"],
         )
     yield table
-
-
-def bench(found: BenchReport) -> Parts:
-    """A line per kernel, the runtime's, and the totals: counts, and cycles estimated from them."""
-    counts = ("calls", "multiply-adds", "instructions", "per mult-add", "share", "L1D misses", "L2 misses")
-    numbers = (*counts, "est. cycles", "est. of FMA peak")
-    table = _table("kernel", "kind", "shape", *numbers, right=numbers)
-    for row in (*found.kernels, found.runtime, found.total):
-        style = "bold" if row is found.total else None
-        table.add_row(*_bench_cells(row, found.share(row), found.peak(row)), style=style)
-    yield table
-    instructions, caches = found.total.instructions / 1e6, found.caches
-    yield (
-        f"counted on the emulated board ({found.device}); not a time. Per inference: "
-        f"{instructions:.1f} M instructions, {found.share(found.kernels_total):.1%} in kernels"
-    )
-    files = (f"{name} {number / 1e6:.3f} M" for name, number in found.runtime_files.items() if number)
-    yield f"{found.runtime.name}, by file: {', '.join(files)}"
-    yield (
-        f"modelled caches: L1D {caches.l1_kib} KiB {caches.l1_ways}-way, "
-        f"L2 {caches.l2_kib} KiB {caches.l2_ways}-way, lines of 64 bytes, no prefetcher"
-    )
-    core, memory = found.total.core_cycles / 1e6, found.total.memory_cycles / 1e6
-    yield (
-        f"estimated {core + memory:.1f} M cycles: {core:.1f} M to issue, by the timing model of "
-        f"{found.timing}, and {memory:.1f} M for misses"
-    )
-    yield CYCLES_CAVEAT
-
-
-def _bench_cells(row: Row, share: float, peak: float | None) -> Iterator[str]:
-    per = row.instructions_per_multiply_add
-    yield row.name
-    yield row.kind
-    yield " ".join(f"{name}={extent}" for name, extent in row.shape.items())
-    yield str(row.calls) if row.calls else ""
-    yield f"{row.multiply_adds / 1e6:.2f} M" if row.multiply_adds else "-"
-    yield f"{row.instructions / 1e6:.3f} M"
-    yield "-" if per is None else f"{per:.3f}"
-    yield f"{share:.1%}"
-    yield f"{row.l1_misses:,.0f}"
-    yield f"{row.l2_misses:,.0f}"
-    yield f"{row.cycles / 1e6:.3f} M"
-    yield "-" if peak is None else f"{peak:.0%}"

@@ -6,7 +6,6 @@ run twice, with few and with many repeats, and the two are subtracted, so that l
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,18 +14,16 @@ from pathlib import Path
 
 from targets.cache import cached, content_key
 from targets.cores import Core
-from targets.emulated.board import choose_model, find_qemu, find_sysroot
+from targets.emulated.launch import Launch, run_program
 from targets.errors import DeviceError, UserError
 from targets.toolchain import link_host_plugin, toolchain_versions
 
 REPEAT = "{repeat}"
 """Stands in a command for the number of repeats."""
 
-RUN_SECONDS = 600.0
-
 _SOURCE = Path(__file__).with_name("profile.c")
 _INSTRUCTION_BYTES = 4
-_ELF_AARCH64 = 183  # EM_AARCH64 of the ELF for the Arm 64-bit Architecture, section 5.1
+_PLAIN = Launch()
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,12 @@ class Profile:
 
 
 def profile(
-    core: Core, command: Sequence[str], caches: Sequence[Caches] = (), few: int = 1, many: int = 2
+    core: Core,
+    command: Sequence[str],
+    caches: Sequence[Caches] = (),
+    few: int = 1,
+    many: int = 2,
+    launch: Launch = _PLAIN,
 ) -> Profile:
     """What one more repeat of an aarch64 program executes on `core`, and misses in each of `caches`.
 
@@ -98,13 +100,18 @@ def profile(
     with `few` and with `many`. Raises UserError when the emulator is missing or the program is not for
     aarch64, DeviceError when it fails.
     """
-    _require_arm(command[0])
-    with tempfile.TemporaryDirectory(prefix="armature-profile-") as folder:
-        runs = [
-            _record(core, [part.replace(REPEAT, str(repeats)) for part in command], caches, Path(folder))
-            for repeats in (few, many)
-        ]
-    return Profile(tuple(_subtract(runs[1], runs[0], many - few)), tuple(caches))
+    first, second = (
+        _record(core, [part.replace(REPEAT, str(repeats)) for part in command], caches, launch)
+        for repeats in (few, many)
+    )
+    return Profile(tuple(_subtract(second, first, many - few)), tuple(caches))
+
+
+def profile_whole(
+    core: Core, command: Sequence[str], caches: Sequence[Caches] = (), launch: Launch = _PLAIN
+) -> Profile:
+    """The same of a whole run, from an empty cache and with all loading: the program is run once."""
+    return Profile(tuple(_subtract(_record(core, command, caches, launch), {}, 1)), tuple(caches))
 
 
 def instructions_per_repeat(core: Core, command: Sequence[str], few: int = 1, many: int = 2) -> float:
@@ -142,43 +149,19 @@ def _subtract(many: dict[_Key, _Record], few: dict[_Key, _Record], repeats: int)
 
 
 def _record(
-    core: Core, command: Sequence[str], caches: Sequence[Caches], folder: Path
+    core: Core, command: Sequence[str], caches: Sequence[Caches], launch: Launch
 ) -> dict[_Key, _Record]:
-    qemu, output = find_qemu(), folder / "profile.txt"
-    output.unlink(missing_ok=True)
     models = [f",cache={c.l1_kib}:{c.l1_ways}:{c.l2_kib}:{c.l2_ways}" for c in caches]
-    plugin = f"{_escape(_plugin())},output={_escape(output)}{''.join(models)}"
-    emulate = [qemu, "-cpu", choose_model(core, qemu), "-L", str(find_sysroot()), "-plugin", plugin]
-    try:
-        done = subprocess.run(
-            [*emulate, *command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            timeout=RUN_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise DeviceError(
-            f"{command[0]} did not end on emulated:{core.name} within {RUN_SECONDS:.0f} s"
-        ) from error
-    said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-    if "Could not load plugin" in said:
-        raise UserError(f"{qemu} does not take our plugin (QEMU 4.2 to 8.2 do): {said}")
-    if done.returncode != 0:
-        raise DeviceError(f"{command[0]} failed on emulated:{core.name} ({_how(done.returncode)}): {said}")
-    return _read(output, command[0])
+    with tempfile.TemporaryDirectory(prefix="armature-profile-") as folder:
+        output = Path(folder) / "profile.txt"
+        plugin = f"{_escape(_plugin())},output={_escape(output)}{''.join(models)}"
+        run_program(core, command, launch, ["-plugin", plugin])
+        return _read(output, command[0])
 
 
 def _escape(path: Path) -> str:
     """A path in a list of options that commas part, as QEMU reads it."""
     return str(path).replace(",", ",,")
-
-
-def _how(code: int) -> str:
-    return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
 def _read(output: Path, program: str) -> dict[_Key, _Record]:
@@ -203,18 +186,6 @@ def _read(output: Path, program: str) -> dict[_Key, _Record]:
 def _add(one: _Record, other: _Record) -> _Record:
     misses = tuple(a + b for a, b in zip(one.misses, other.misses, strict=True))
     return _Record(other.address, one.executions + other.executions, misses)
-
-
-def _require_arm(program: str) -> None:
-    try:
-        with Path(program).open("rb") as file:
-            head = file.read(20)
-    except OSError as error:
-        raise UserError(f"cannot read the program {program}: {error.strerror}") from error
-    if head[:4] != b"\x7fELF" or int.from_bytes(head[18:20], "little") != _ELF_AARCH64:
-        raise UserError(
-            f"{program} is not an aarch64 program: the emulated board runs ELF programs for 64-bit ARM"
-        )
 
 
 def _plugin() -> Path:

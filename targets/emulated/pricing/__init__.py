@@ -41,6 +41,14 @@ def price(blocks: Sequence[bytes], core: Core, keep: bool = False) -> list[float
     return [_known[model, code] for code in blocks]
 
 
+def miss_cycles(core: Core, l1_misses: float, l2_misses: float) -> float:  # noqa: ARG001
+    """Cycles that misses add: lines not in the first level, and those of them not in the second either.
+
+    All cores are given the same costs for now.
+    """
+    return l1_misses * L1_MISS_CYCLES + l2_misses * L2_MISS_CYCLES
+
+
 def timing_model(core: Core) -> str:
     """The core whose timing serves this one: itself, or the nearest it is like that has a model."""
     return next(row.name for row in lineage(core) if row.name in RULES or row.name in MODELS)

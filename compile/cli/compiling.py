@@ -1,0 +1,92 @@
+"""`compile`: a model into a bundle."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from compile.cli import show
+from compile.cli.console import FAILED, Script, print_json, print_parts, screen, stage
+from compile.cli.options import json_option, pairs, shapes
+from compile.cli.running import run_validation
+from targets.errors import UserError
+
+if TYPE_CHECKING:
+    from targets.cores import Core
+
+COMPILE_HELP = """Compile MODEL into a bundle: a library for one ARM core, and what runs it.
+
+MODEL is a registered network (`armature models`), your own as
+package.module:callable, or a .pt2 file of torch.export.
+
+\b
+Examples:
+  compile mobilenet_v2 --target arm_cpu --cpu cortex-a72 -o build/mnv2
+  compile mobilenet_v2 --arg width=0.5 --weights half.safetensors
+  compile my_project.nets:small --input image=1x3x96x96 --cpu cortex-a53
+  compile exported.pt2 --cpu cortex-a76 --validate emulated
+  compile mobilenet_v2 --board rpi4
+"""
+
+
+@click.command("compile", cls=Script, help=COMPILE_HELP, short_help="Compile a model into a bundle.")
+@click.argument("model")
+@click.option("--target", type=click.Choice(["arm_cpu"]), default="arm_cpu", show_default=True)
+@click.option("--cpu", metavar="CORE", help="See `armature cores`.  [default: generic]")
+@click.option("--board", metavar="BOARD", help="Its biggest core instead; see `armature boards`.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder.  [default: MODEL-CORE]")
+@click.option("--weights", metavar="SOURCE", help="imagenet, a .pth or .safetensors file, or random:SEED.")
+@click.option("--input", "inputs", multiple=True, metavar="NAME=SHAPE", help="As in image=1x3x224x224.")
+@click.option("--arg", "args", multiple=True, metavar="NAME=VALUE", help="As in width=0.5.")
+@click.option("--validate", "device", metavar="DEVICE", help="Validate on this device right after.")
+@json_option
+def compile_command(
+    model: str,
+    target: str,
+    cpu: str | None,
+    board: str | None,
+    output: Path | None,
+    weights: str | None,
+    inputs: Sequence[str],
+    args: Sequence[str],
+    device: str | None,
+    as_json: bool,
+) -> None:
+    core = _chosen_core(cpu, board)
+    extents, values = shapes(inputs), pairs(args, "--arg", "NAME=VALUE")
+    folder = output or Path(f"{_stem(model)}-{core.name}")
+    screen.print(f"compile {model} for {core.name} ({target})")
+    with stage("load"):
+        from compile.bundle import MANIFEST
+        from compile.pipeline import compile_model
+        from compile.source import Source
+    bundle = compile_model(Source(model, values, weights, extents), core, folder, stage)
+    report = run_validation(bundle, device, None, None) if device else None
+    if as_json:
+        document = {"bundle": str(folder), "manifest": str(folder / MANIFEST), "core": core.name}
+        print_json({**document, **({"validation": report.to_json()} if report else {})})
+    else:
+        print_parts(show.bundle(bundle))
+        if report:
+            print_parts(show.report(report))
+    if report and not report.passed:
+        sys.exit(FAILED)
+
+
+def _chosen_core(cpu: str | None, board: str | None) -> Core:
+    from targets.boards import big_core, find_board
+    from targets.cores import find_core
+
+    if cpu is not None and board is not None:
+        raise UserError("--cpu and --board both choose the core: give one of them.")
+    if board is not None:
+        return big_core(find_board(board))
+    return find_core("generic" if cpu is None else cpu)
+
+
+def _stem(model: str) -> str:
+    return Path(model).stem if model.endswith(".pt2") else model.rpartition(":")[2]

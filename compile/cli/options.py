@@ -1,0 +1,46 @@
+"""Options that several commands share, and how the values of options are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from targets.errors import UserError
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document instead of tables."
+)
+device_option = click.option(
+    "--device",
+    default="emulated",
+    show_default=True,
+    metavar="DEVICE",
+    help="emulated[:CORE|BOARD], rpc://HOST:PORT or tracker://HOST:PORT/KEY.",
+)
+ghz_option = click.option(
+    "--ghz",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="GHZ",
+    help="The core's clock, for estimated times.  [default: the board's]",
+)
+
+
+def pairs(values: Sequence[str], option: str, example: str) -> dict[str, str]:
+    """The NAME=VALUE of an option; UserError, which shows `example`, where one is no such pair."""
+    found = dict(value.partition("=")[::2] for value in values)
+    for name, value in found.items():
+        if not name or not value:
+            raise UserError(f"{option} wants {example}, not '{name}{value and '=' + value}'.")
+    return found
+
+
+def shapes(values: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """The NAME=1x3x224x224 of --input; UserError where one is no such thing."""
+    found = {}
+    for name, text in pairs(values, "--input", "NAME=1x3x224x224").items():
+        extents = text.split("x")
+        if not all(extent.isdecimal() and int(extent) > 0 for extent in extents):
+            raise UserError(f"--input wants NAME=1x3x224x224, not '{name}={text}'.")
+        found[name] = tuple(map(int, extents))
+    return found
