@@ -9,7 +9,7 @@ from typing import Any
 
 from targets.device import Emulated
 from targets.emulated.error import known_error
-from targets.emulated.estimate import milliseconds
+from targets.emulated.estimate import memory_milliseconds, milliseconds
 from targets.emulated.pricing import timing_model
 from targets.emulated.profile import Caches
 
@@ -95,6 +95,18 @@ class BenchReport:
         """The time of `row` at the device's clock (estimated); None without a clock."""
         return milliseconds(row.cycles, self.device.ghz)
 
+    @property
+    def memory_ms(self) -> float | None:
+        """The least time that the board's memory needs for the inference's lines; None without a board."""
+        board = self.device.board
+        return memory_milliseconds(self.total.l2_misses, board.memory_gbs) if board else None
+
+    @property
+    def total_ms(self) -> float | None:
+        """The time of the inference (estimated), which its memory bounds; None without a clock."""
+        ms = self.ms(self.total)
+        return None if ms is None else max(ms, self.memory_ms or 0.0)
+
     def gflops(self, row: Row) -> float | None:
         """Floating-point operations a nanosecond, two per multiply-add (estimated); None without a clock."""
         ms = self.ms(row)
@@ -102,7 +114,7 @@ class BenchReport:
 
     def to_json(self) -> dict[str, Any]:
         """The report, JSON-ready."""
-        known = known_error(self.device.core)
+        known = known_error(self.device.core, self.device.board)
         return {
             "bundle": str(self.bundle),
             "device": self.device.name,
@@ -113,8 +125,9 @@ class BenchReport:
             "basis": "counted on the emulated board; cycles and times are estimated, nothing is measured",
             "cycles_basis": f"estimated by the timing model of {self.timing}",
             "cycles_error": known.error if known else None,
-            "cycles_error_of": known.core if known else None,
-            "estimated_ms": self.ms(self.total),
+            "cycles_error_of": known.of if known else None,
+            "estimated_ms": self.total_ms,
+            "memory_ms": self.memory_ms,
             "weights_bytes": self.weights_bytes,
             "peak_activation_bytes": self.peak_activation_bytes,
             "caches": asdict(self.caches),

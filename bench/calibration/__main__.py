@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -20,13 +20,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from targets.emulated.error import CALIBRATION, FORMAT
-from targets.emulated.estimate import Estimate, estimate
 
 from bench.calibration.engines import ENGINES, profile_engine, write_models
 from bench.calibration.published import PUBLISHED, Published
 from targets.boards import find_board
 from targets.cores import Core, find_core
+from targets.emulated.error import CALIBRATION, FORMAT
+from targets.emulated.estimate import Estimate, estimate
+from targets.emulated.pricing.tools import newest_tool
 from targets.emulated.profile import Caches, Profile
 
 CORES = ("cortex-a53", "cortex-a55", "cortex-a72", "cortex-a76")
@@ -94,7 +95,7 @@ def check(bench: Bench, row: Published) -> Check:
     return Check(row, cycles / (row.ghz * 1e6))
 
 
-def document(checks: Iterable[Check], priced: Iterable[Priced]) -> dict[str, Any]:
+def document(checks: Sequence[Check], priced: Iterable[Priced]) -> dict[str, Any]:
     """What targets/emulated/error.py reads, and the figures it came from."""
     by_core: dict[str, list[Check]] = {}
     for one in checks:
@@ -102,12 +103,18 @@ def document(checks: Iterable[Check], priced: Iterable[Priced]) -> dict[str, Any
     return {
         "format": FORMAT,
         "network": "MobileNetV2 1.0-224, float32, batch 1, one thread",
+        "priced_by": newest_tool("llvm-mca").said,
         "cores": {
             core: {
                 "error": round(max(abs(one.error) for one in found if one.published.arm), 3),
                 "rows": [_row(one) for one in found],
             }
             for core, found in by_core.items()
+        },
+        "boards": {
+            one.published.board: {"error": round(abs(one.error), 3)}
+            for one in checks
+            if one.published.board and not one.published.arm
         },
         "engines": [_engine(one) for one in priced],
     }

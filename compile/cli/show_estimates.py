@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from targets.emulated.profile import Caches
     from targets.emulated.program import Part, ProgramReport
 
+LINE_BYTES = 64
 NAME_WIDTH = 41
 SUFFIXES = {"kernel": "k", "stride": "s"}
 """Parts of a shape that are no extents, and what is put before their number."""
@@ -31,7 +32,12 @@ def bench(found: BenchReport) -> Parts:
         table.add_row(*_bench_cells(found, row, timed), style="bold" if row.kind == "" else None)
     yield table
     total = found.total
-    yield _estimated(found.device, total.cycles, total.core_cycles, total.memory_cycles)
+    yield _estimated(found.device, found.total_ms, total)
+    if found.memory_ms is not None and found.device.board is not None:
+        yield (
+            f"{_mebibytes(total.l2_misses * LINE_BYTES)} come from memory, which takes "
+            f"{_three_digits(found.memory_ms)} ms at least at {found.device.board.memory_gbs:g} GB/s"
+        )
     yield (
         f"{_millions(total.instructions)} instructions, {found.instructions_share(found.kernels_total):.1%} "
         f"in kernels; {_mebibytes(found.weights_bytes)} of weights, "
@@ -57,8 +63,7 @@ def cores(found: Sequence[BenchReport]) -> Parts:
     yield table
     yield f"estimated cycles per inference of one code, compiled for {first.compiled_for}:"
     for report in found:
-        total = report.total
-        yield _estimated(report.device, total.cycles, total.core_cycles, total.memory_cycles, clock=False)
+        yield _estimated(report.device, None, report.total, clock=False)
         yield f"  {_model(report.timing, report.caches)}"
     yield NO_CLOCK
 
@@ -77,9 +82,8 @@ def program(found: ProgramReport, top: int) -> Parts:
         yield f"per repeat: a run with {many} less a run with {few}; loading does not count"
     else:
         yield "the whole run, loading included: no argument has {repeat}"
-    total = found.total
-    yield f"{_millions(total.instructions)} instructions"
-    yield _estimated(found.device, total.cycles, total.core_cycles, total.memory_cycles)
+    yield f"{_millions(found.total.instructions)} instructions"
+    yield _estimated(found.device, found.ms, found.total)
     yield _model(found.timing, found.caches)
 
 
@@ -105,21 +109,19 @@ NO_CLOCK = (
 )
 
 
-def _estimated(device: Emulated, cycles: float, core: float, memory: float, clock: bool = True) -> str:
+def _estimated(device: Emulated, ms: float | None, total: Row | Part, clock: bool = True) -> str:
     """The estimate in a line, its error beside it; with `clock`, where there is none, how to get one."""
     from targets.emulated.error import describe_error
-    from targets.emulated.estimate import milliseconds
 
-    error = describe_error(device.core)
-    split = f"{_millions(core)} core + {_millions(memory)} memory"
-    ms = milliseconds(cycles, device.ghz)
+    error = describe_error(device.core, device.board)
+    split = f"{_millions(total.core_cycles)} core + {_millions(total.memory_cycles)} memory"
     if ms is None:
-        line = f"{device.name}: estimated {_millions(cycles)} cycles ({error}): {split}"
+        line = f"{device.name}: estimated {_millions(total.cycles)} cycles ({error}): {split}"
         return f"{line}\n{NO_CLOCK}" if clock else line
     core_name = f"{device.core.name} " if device.board else ""
     return (
         f"{device.name} ({core_name}at {device.ghz:g} GHz): estimated {_three_digits(ms)} ms ({error}); "
-        f"{_millions(cycles)} cycles: {split}"
+        f"{_millions(total.cycles)} cycles: {split}"
     )
 
 

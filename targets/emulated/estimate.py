@@ -9,6 +9,7 @@ from targets.cores import Core
 from targets.emulated.pricing import miss_cycles, price
 from targets.emulated.profile import Block
 
+LINE_BYTES = 64
 RARE = 0.5
 """A block executed less often than this per repeat belongs to loading, and is not priced."""
 
@@ -48,6 +49,11 @@ def estimates(groups: Sequence[Sequence[Block]], core: Core, model: int = 0) -> 
         return Estimate(issue, miss_cycles(core, first, second))
 
     return [estimated(blocks) for blocks in groups]
+
+
+def memory_milliseconds(l2_misses: float, memory_gbs: float) -> float:
+    """The least time that memory needs to bring the lines missed in both caches, at so many GB/s."""
+    return l2_misses * LINE_BYTES / (memory_gbs * 1e6)
 
 
 def milliseconds(cycles: float, ghz: float | None) -> float | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from targets.device import Emulated
 from targets.emulated.error import known_error
-from targets.emulated.estimate import Estimate, estimates, milliseconds
+from targets.emulated.estimate import Estimate, estimates, memory_milliseconds, milliseconds
 from targets.emulated.launch import Launch
 from targets.emulated.pricing import timing_model
 from targets.emulated.profile import REPEAT, Block, Caches, Profile, profile, profile_whole
@@ -66,8 +66,11 @@ class ProgramReport:
 
     @property
     def ms(self) -> float | None:
-        """Estimated, at the board's clock; None without a clock."""
-        return milliseconds(self.total.cycles, self.device.ghz)
+        """Estimated, at the board's clock, and bounded by its memory; None without a clock."""
+        ms, board = milliseconds(self.total.cycles, self.device.ghz), self.device.board
+        if ms is None or board is None:
+            return ms
+        return max(ms, memory_milliseconds(self.total.l2_misses, board.memory_gbs))
 
     def share(self, part: Part) -> float:
         """The part of the estimated cycles that `part` has."""
@@ -75,7 +78,7 @@ class ProgramReport:
 
     def to_json(self, top: int) -> dict[str, Any]:
         """The report with the `top` hottest functions or blocks, JSON-ready."""
-        core, known = self.device.core, known_error(self.device.core)
+        core, known = self.device.core, known_error(self.device.core, self.device.board)
         return {
             "command": list(self.command),
             "device": self.device.name,
@@ -87,7 +90,7 @@ class ProgramReport:
             "basis": "per repeat" if self.repeats else "one whole run, loading included",
             "cycles_basis": f"estimated by the timing model of {self.timing}",
             "cycles_error": known.error if known else None,
-            "cycles_error_of": known.core if known else None,
+            "cycles_error_of": known.of if known else None,
             "estimated_ms": self.ms,
             "total": self._part(self.total),
             "files": [self._part(part) for part in self.files],

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import tflite
 import torch
-from targets.emulated.error import CALIBRATION
 
 from bench.calibration.ncnn_model import write_ncnn
 from bench.calibration.network import Layer, layers_of
 from bench.calibration.published import PUBLISHED
 from bench.calibration.tflite_model import write_tflite
 from compile.models.mobilenet_v2 import MobileNetV2
+from targets.emulated.error import CALIBRATION
 
 SIZE = 32
 
