@@ -11,6 +11,7 @@ import pytest
 from targets.agent.sources import LINK_FLAGS
 from targets.cores import find_core
 from targets.emulated import profile as profiler
+from targets.emulated.launch import Launch
 from targets.emulated.profile import REPEAT, Caches, Profile, instructions_per_repeat, profile
 from targets.errors import DeviceError, UserError
 from targets.symbols import Functions
@@ -98,12 +99,10 @@ def test_sum_over_blocks_is_the_fast_count(steps: Path) -> None:
     ("mode", "seconds", "complaint"),
     [("crash", 60, "signal 11"), ("hang", 1, "did not end .* within 1 s")],
 )
-def test_program_that_fails(
-    steps: Path, mode: str, seconds: float, complaint: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(profiler, "RUN_SECONDS", seconds)
+def test_program_that_fails(steps: Path, mode: str, seconds: float, complaint: str) -> None:
+    command = [str(steps), mode, "0", "0", "0", REPEAT]
     with pytest.raises(DeviceError, match=complaint):
-        walk(steps, mode, 0, 0, 0)
+        profile(A72, command, launch=Launch(seconds=seconds))
 
 
 def test_program_that_reports_failure(steps: Path) -> None:
