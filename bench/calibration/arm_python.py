@@ -33,7 +33,7 @@ PACKAGES = (
     f"libpython{VERSION}-stdlib",
     f"python{VERSION}-minimal",
 )
-WHEELS = ("ncnn==1.0.20261020", "ai-edge-litert==2.3.0", "numpy==2.4.6")
+WHEELS = ("ncnn==1.0.20261020", "ai-edge-litert==2.3.0", "MNN==3.6.1", "numpy==2.4.6")
 PLATFORMS = (
     "manylinux_2_28_aarch64",
     "manylinux_2_27_aarch64",

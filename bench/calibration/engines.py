@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from targets.emulated.launch import Launch
 
 from bench.calibration.arm_python import PROGRAM, SITE, told
+from bench.calibration.mnn_model import write_mnn
 from bench.calibration.ncnn_model import write_ncnn
 from bench.calibration.network import layers_of
 from bench.calibration.tflite_model import write_tflite
@@ -18,10 +18,11 @@ from compile.models import find_model
 from compile.models.mobilenet_v2 import MobileNetV2
 from compile.weights import load_weights
 from targets.cores import find_core
+from targets.emulated.launch import Launch
 from targets.emulated.profile import REPEAT, Caches, Profile, profile
 from targets.errors import DeviceError
 
-ENGINES = {"ncnn": write_ncnn, "litert": write_tflite}
+ENGINES = {"ncnn": write_ncnn, "litert": write_tflite, "mnn": write_mnn}
 """By name, which is its runner's too (runners/run_NAME.py): what writes its model file."""
 
 SIZE = 224

@@ -15,7 +15,8 @@ from bench.calibration.network import IMAGE, Layer
 
 MAGIC = 7767517
 _CLIP_0_6 = "9=3 -23310=2,0.0,6.0"
-_FLOAT32 = np.uint32(0)
+_FLOAT32 = bytes(4)
+"""What precedes weights of float32."""
 
 
 def write_ncnn(layers: Sequence[Layer], size: int, path: Path) -> None:
@@ -72,4 +73,4 @@ def _settings(layer: Layer) -> str:
 def _weights(layer: Layer) -> bytes:
     if layer.weight is None or layer.bias is None:
         return b""
-    return _FLOAT32.tobytes() + layer.weight.tobytes() + layer.bias.tobytes()
+    return _FLOAT32 + layer.weight.tobytes() + layer.bias.tobytes()
