@@ -18,9 +18,9 @@ Parts = Iterator[object]
 """What rich prints, part by part."""
 
 
-def make_table(*columns: str, right: Sequence[str] = ()) -> Table:
-    """A table without lines; the columns named in `right` hold numbers."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+def make_table(*columns: str, right: Sequence[str] = (), narrow: bool = False) -> Table:
+    """A table without lines; the columns named in `right` hold numbers, `narrow` leaves one space between."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0 if narrow else 1), header_style="bold")
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
     return table

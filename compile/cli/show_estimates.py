@@ -25,9 +25,9 @@ SUFFIXES = {"kernel": "k", "stride": "s"}
 def bench(found: BenchReport) -> Parts:
     """A line per kernel, the runtime's and the total's; then the model's figures."""
     timed = found.device.ghz is not None
-    costs = ("est. cycles", "share", *(("GFLOP/s",) if timed else ()), "of peak")
+    costs = ("est. cycles", "share", *(("GFLOP/s",) if timed else ()), "peak")
     numbers = ("calls", "MACs", "instr.", *costs, "L1D miss", "L2 miss")
-    table = make_table("kernel", "kind", "shape", *numbers, right=numbers)
+    table = make_table("kernel", "kind", "shape", *numbers, right=numbers, narrow=True)
     for row in (*found.kernels, found.runtime, found.total):
         table.add_row(*_bench_cells(found, row, timed), style="bold" if row.kind == "" else None)
     yield table
@@ -52,8 +52,8 @@ def cores(found: Sequence[BenchReport]) -> Parts:
     """A line per kernel with each core's estimated cycles and per cent of peak, then the totals."""
     first = found[0]
     names = [report.device.core.name.removeprefix("cortex-") for report in found]
-    numbers = ("MACs", "instr.", *(part for name in names for part in (name, f"of {name} peak")))
-    table = make_table("kernel", "kind", "shape", *numbers, right=numbers)
+    numbers = ("MACs", "instr.", *(part for name in names for part in (name, f"{name} peak")))
+    table = make_table("kernel", "kind", "shape", *numbers, right=numbers, narrow=True)
     lines = [(*report.kernels, report.runtime, report.total) for report in found]
     for rows in zip(*lines, strict=True):
         cells = [*_what(rows[0]), _macs(rows[0]), _millions(rows[0].instructions)]
@@ -93,7 +93,7 @@ def _parts(found: ProgramReport, title: str, parts: Sequence[Part]) -> Parts:
     for part in parts:
         place = Path(part.file).name
         table.add_row(
-            escape(_shortened(part.name)),
+            escape(_shortened(part.name, FUNCTION_WIDTH)),
             escape(place if place != part.name else ""),
             _millions(part.instructions),
             _millions(part.cycles),
@@ -148,7 +148,7 @@ def _bench_cells(found: BenchReport, row: Row, timed: bool) -> Iterator[str]:
 
 
 def _what(row: Row) -> tuple[str, str, str]:
-    return _shortened(row.name), row.kind, _shape(row.shape)
+    return _shortened(row.name.removeprefix("fused_")), row.kind, _shape(row.shape)
 
 
 def _shape(shape: Mapping[str, int]) -> str:
@@ -157,10 +157,13 @@ def _shape(shape: Mapping[str, int]) -> str:
     return " ".join([extents, *(f"{SUFFIXES[name]}{shape[name]}" for name in SUFFIXES if name in shape)])
 
 
-def _shortened(name: str) -> str:
+FUNCTION_WIDTH = 60
+
+
+def _shortened(name: str, width: int = NAME_WIDTH) -> str:
     """A long name without its middle; --json has it whole."""
-    half = (NAME_WIDTH - 1) // 2
-    return name if len(name) <= NAME_WIDTH else f"{name[:half]}…{name[-half:]}"
+    half = (width - 1) // 2
+    return name if len(name) <= width else f"{name[:half]}…{name[-half:]}"
 
 
 def _macs(row: Row) -> str:
@@ -172,7 +175,9 @@ def _millions(number: float) -> str:
 
 
 def _count(number: float) -> str:
-    return f"{number / 1e3:.0f} k" if number >= 1e5 else f"{number / 1e3:.1f} k"
+    if number >= 1e6:
+        return _millions(number)
+    return f"{number / 1e3:.{0 if number >= 1e5 else 1}f} k"
 
 
 def _three_digits(number: float) -> str:
