@@ -9,8 +9,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from bench.calibration.network import IMAGE, Layer
 
 MAGIC = 7767517
