@@ -19,7 +19,7 @@ from tvm.tirx import PrimFunc, Stmt
 
 from schedules import conv, depthwise, pointwise
 from schedules.kernel import CHANNEL_MULTIPLE, Decisions, Workload, round_up
-from schedules.strips import Taps, border_taps, by_run, loop, placed, stage, substituted, whole
+from schedules.strips import Taps, border_taps, by_run, kept, loop, placed, stage, substituted, whole
 from schedules.window import Window
 from targets.cores import Core
 
@@ -123,14 +123,14 @@ class _Writer:
         self.strips = self.height // self.rows
         reach = (block.window.kernel[0] - 1) * block.window.dilation[0] + 1
         self.ring_rows = min(block.size[0], (self.rows - 1) * block.window.stride[0] + reach)
-        self.batch, self.strip, self.g, self.row, self.y = (
-            tirx.Var(name, "int32") for name in ("batch", "strip", "group", "row", "y")
+        self.batch, self.strip, self.g, self.row, self.y, self.strip_row = (
+            tirx.Var(name, "int32") for name in ("batch", "strip", "group", "row", "y", "strip_row")
         )
 
     def function(self) -> PrimFunc:
         block, middle = self.block, self.groups * self.group
-        kept = (1, self.rows, self.width, middle)
-        self.depthwise_rows = tirx.decl_buffer(kept, "float32", "depthwise_rows")
+        strip = (1, self.rows, self.width, middle)
+        self.depthwise_rows = tirx.decl_buffer(strip, "float32", "depthwise_rows")
         self.ring = tirx.decl_buffer(
             (self.groups, self.ring_rows, block.size[1], self.group), "float32", "expanded_rows"
         )
@@ -152,11 +152,13 @@ class _Writer:
         body = by_run(
             self.y, list(depthwise_stages), lambda run: self._place_depthwise(depthwise_stages[run], run)
         )
-        group_body.append(loop(self.y, self.strip * self.rows, self.rows, body))
+        body = substituted(body, self.y, self.strip * self.rows + self.strip_row)
+        group_body.append(loop(self.strip_row, 0, self.rows, body))
         body = loop(self.g, 0, self.groups, _sequence(group_body))
         body = loop(self.strip, 0, self.strips, _sequence([body, self._place_projection(projection)]))
         body = loop(self.batch, 0, block.batch, body)
         buffers = [self.depthwise_rows] + ([self.ring] if block.expansion is not None else [])
+        body = _sequence([*map(kept, buffers), body])
         root = SBlockRealize([], True, SBlock([], [], [], "root", body, None, buffers))
         function = PrimFunc(params, root)
         return function.with_attrs({"tirx.noalias": True, "s_tir": True, "tirx.is_scheduled": True})
@@ -316,7 +318,7 @@ class _Writer:
             (self.depthwise_bias, [channels]),
             (
                 self.depthwise_rows,
-                [(0, 1), (self.y - self.strip * self.rows, 1), (0, self.width), channels],
+                [(0, 1), (self.strip_row, 1), (0, self.width), channels],
             ),
         )
 

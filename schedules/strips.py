@@ -104,6 +104,19 @@ def whole(buffer: tirx.Var) -> Place:
     return buffer, [(0, int(extent)) for extent in buffer.ty.shape]
 
 
+def kept(buffer: tirx.Var) -> Stmt:
+    """Has `buffer`, of the function's own, allocated once per call, in which it keeps its contents.
+
+    TVM moves an allocation into the innermost loop that holds all uses, and cuts it down to what it takes for
+    used (PlanAndUpdateBufferAllocationLocation, CompactBufferAllocation): a store of one element through a view
+    of the whole buffer, outside of the loops, is a use that stops both.
+    """
+    view, every = _anywhere(buffer), region(*whole(buffer))
+    store = tirx.BufferStore(view, tirx.const(0.0, buffer.ty.dtype), [0] * len(buffer.ty.shape))
+    block = SBlock([], [], [every], "kept", store, None, [], [MatchBufferRegion(view, every)])
+    return SBlockRealize([], True, block)
+
+
 def loop(variable: tirx.Var, first: Extent, extent: Extent, body: Stmt) -> Stmt:
     """`body` for `extent` values of `variable`, from `first` on."""
     return tirx.For(variable, first, extent, tirx.ForKind.SERIAL, body)
