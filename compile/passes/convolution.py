@@ -81,9 +81,7 @@ def convolution_of(value: ir.Expr | None, source: ir.Expr | None) -> Convolution
     )
     image = _image(source) if window.kernel != (1, 1) and int(attrs.groups) == 1 else None
     read = data if image is None else image
-    return Convolution(
-        read, batch, (height, width), inputs, weight, window, int(attrs.groups), image is None
-    )
+    return Convolution(read, batch, (height, width), inputs, weight, window, int(attrs.groups), image is None)
 
 
 def _image(source: ir.Expr | None) -> ir.Expr | None:

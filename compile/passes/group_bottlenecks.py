@@ -1,8 +1,8 @@
 """Chains of convolutions that one kernel computes better than several become a `bottleneck` kernel.
 
-Recognised on the NHWC graph, before kernels are selected: depthwise convolution -> pointwise convolution, with
-the pointwise convolution or the stem before it where nothing else reads what is between, each with its bias
-and clamp, and a last addition. Whether a chain is fused is the schedule's decision for the core.
+Recognised on the NHWC graph, before kernels are selected: depthwise convolution -> pointwise convolution,
+with the pointwise convolution or the stem before it where nothing else reads what is between, each with its
+bias and clamp, and a last addition. Whether a chain is fused is the schedule's decision for the core.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from compile.passes.constants import Array, array_of, constant
 from compile.passes.convolution import Convolution, convolution_of
 from compile.passes.rewriter import Rewriter
 from compile.passes.schedule_kernels import pack
-from schedules import bottleneck, kernel
-from schedules.bottleneck import Bottleneck, Clamp, Expansion
+from schedules import bottleneck
+from schedules.block import Bottleneck, Clamp, Expansion
+from schedules.kernel import Decisions
 from targets.cores import Core
 
 OPAQUE = 8
@@ -132,9 +133,7 @@ class _Graph:
     def _is_shared(self, variable: relax.Var) -> bool:
         return len(self.readers.get(variable, [])) != 1
 
-    def _finished(
-        self, expansion: _Layer | None, depthwise: _Layer, projection: _Layer
-    ) -> _Chain | None:
+    def _finished(self, expansion: _Layer | None, depthwise: _Layer, projection: _Layer) -> _Chain | None:
         output, shortcut = projection.output, None
         added = self.only_reader(output, "add")
         if added is not None:
@@ -190,15 +189,15 @@ class _Grouper(Rewriter):
                 return self._call(block, tried, decisions, call)
         return None
 
-    def _call(
-        self, block: Bottleneck, chain: _Chain, decisions: kernel.Decisions, call: ir.Call
-    ) -> ir.Expr:
+    def _call(self, block: Bottleneck, chain: _Chain, decisions: Decisions, call: ir.Call) -> ir.Expr:
         if block not in self.written:
-            function = kernel.mark(bottleneck.write(block, decisions, self.core), block.workload())
+            function = bottleneck.write(block, decisions, self.core)
             self.functions[block] = function.with_attr("op_pattern", OPAQUE)
             self.written[block] = self.builder_.add_func(self.functions[block], bottleneck.KIND)
         first = chain.expansion or chain.depthwise
-        layers = [layer for layer in (chain.expansion, chain.depthwise, chain.projection) if layer is not None]
+        layers = [
+            layer for layer in (chain.expansion, chain.depthwise, chain.projection) if layer is not None
+        ]
         constants = [value for layer in layers for value in (layer.convolution.kernel_weight, layer.bias)]
         parameters = self.functions[block].params[1:]
         arguments = [self.visit_expr(first.convolution.source)]

@@ -11,7 +11,8 @@ import tvm
 from torch.nn import functional as F
 
 from compile.passes.schedule_kernels import pack
-from schedules.bottleneck import Bottleneck, Expansion, write
+from schedules.block import Bottleneck, Expansion
+from schedules.bottleneck import write
 from schedules.window import Window
 from targets.cores import find_core
 
@@ -26,6 +27,9 @@ def same(size: int, stride: int = 1, dilation: int = 1) -> Window:
     return Window((size, size), (stride, stride), (side,) * 4, (dilation, dilation))
 
 
+STEM = same(3, 2)
+
+
 def inverted_residual(inputs, middle, outputs, size, window, batch=1, shortcut=False) -> Bottleneck:
     expansion = Expansion(inputs, size, POINT, RELU6, True)
     return Bottleneck(batch, size, middle, outputs, window, RELU6, LINEAR, expansion, shortcut)
@@ -35,7 +39,7 @@ def separable(middle, outputs, size, window, batch=1, shortcut=False) -> Bottlen
     return Bottleneck(batch, size, middle, outputs, window, RELU6, RELU6, None, shortcut)
 
 
-def with_stem(middle, outputs, image, window, stem=same(3, 2), channels_last=False, batch=1) -> Bottleneck:
+def with_stem(middle, outputs, image, window, stem=STEM, channels_last=False, batch=1) -> Bottleneck:
     expansion = Expansion(3, image, stem, RELU6, channels_last)
     size = stem.output_size(*image)
     return Bottleneck(batch, size, middle, outputs, window, RELU6, LINEAR, expansion, False)
@@ -50,7 +54,7 @@ def assert_agrees(block: Bottleneck, rows: int, group: int) -> None:
     function = write(block, {"rows": rows, "group": group}, CORE)
     built = tvm.tirx.build(tvm.IRModule({"main": function.with_attr("global_symbol", "main")}), target="llvm")
     first = block.expansion
-    data = np.random.default_rng(0).standard_normal(_data_shape(block)).astype("float32")
+    data = np.random.default_rng(0).standard_normal(block.data_shape).astype("float32")
     weights = []
     if first is not None:
         taps = () if first.window.kernel == (1, 1) and first.channels_last else first.window.kernel
@@ -74,15 +78,6 @@ def lay_out(value: np.ndarray, parameter) -> np.ndarray:
     whole = shape if len(shape) == 1 else (*shape[1:-1], shape[0] * shape[-1])
     padded = np.pad(value, [(0, want - have) for want, have in zip(whole, value.shape, strict=True)])
     return np.ascontiguousarray(padded if len(shape) == 1 else pack(padded, shape[-1]))
-
-
-def _data_shape(block: Bottleneck) -> tuple[int, ...]:
-    first = block.expansion
-    if first is None:
-        return (block.batch, *block.size, block.middle)
-    if first.channels_last:
-        return (block.batch, *first.size, first.inputs)
-    return (block.batch, first.inputs, *first.size)
 
 
 def expected(block: Bottleneck, values: list[np.ndarray]) -> np.ndarray:
