@@ -157,6 +157,23 @@ class Plan:
         return (self.block.window.kernel[0] - 1) * self.block.window.dilation[0] + 1
 
     @property
+    def expanded_rows(self) -> int:
+        """Rows that one call of the expansion makes: all of them where one strip is the whole image."""
+        first, height = self.block.expansion, self.block.size[0]
+        if first is None or not first.is_pointwise or first.window.stride != (1, 1):
+            return 1
+        return height if self.strips == 1 and self.stop >= height else 1
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all weights."""
+        block = self.block
+        weights = self.middle * (math.prod(block.window.kernel) + block.outputs)
+        if block.expansion is not None:
+            weights += self.middle * math.prod(block.expansion.window.kernel) * block.expansion.inputs
+        return BYTES * weights
+
+    @property
     def ring_shape(self) -> tuple[int, ...]:
         """The buffer of expanded rows: [group, row, column, channel of the group]."""
         return (self.groups, self.ring_rows, self.block.size[1], self.group)

@@ -25,9 +25,28 @@ from targets.cores import Core
 __all__ = ["KIND", "default", "write"]
 
 
+GROUP = 16
+"""Middle channels of a group: a cache line of 64 bytes for each pixel."""
+STEM_GROUP = 8
+"""After a stem: the convolution of one panel keeps its window's scalars in registers."""
+ADVANCE = 2
+"""Rows of the expansion that a strip adds: with three that it reads, a group of a wide row fits L1."""
+
+
 def default(block: Bottleneck, core: Core) -> Decisions:
-    """Whether to fuse, rows per strip, and channels per group to use when nothing is tuned for `core`."""
-    return {"fused": 1, "rows": 1, "group": 16}
+    """Whether to fuse, rows per strip, and channels per group to use when nothing is tuned for `core`.
+
+    Every strip reads all weights: strips are narrow where the weights stay in L2 beside what a strip keeps,
+    and one strip is the whole image where they do not.
+    """
+    first, height = block.expansion, block.output_size[0]
+    group = GROUP if first is None or first.is_pointwise else STEM_GROUP
+    wanted = max(1, ADVANCE // block.window.stride[0])
+    rows = next(rows for rows in range(min(wanted, height), 0, -1) if height % rows == 0)
+    strips = Plan(block, rows, group)
+    if strips.weight_bytes + strips.workspace_bytes > core.l2_kib * 1024:
+        rows = height
+    return {"fused": 1, "rows": rows, "group": group}
 
 
 def write(block: Bottleneck, decisions: Decisions, core: Core) -> PrimFunc:
@@ -102,7 +121,7 @@ class _Writer:
         """`body` for every `row` of the expansion that the strip is the first to need."""
         plan, height = self.plan, self.block.size[0]
         if plan.strips == 1:
-            return loop(self.row, min(plan.stop, height), body())
+            return loop(self.row, min(plan.stop, height) // plan.expanded_rows, body())
         count = max(plan.stop, plan.advance)
         step = tirx.Var("step", "int32")
         tests = []
@@ -124,22 +143,22 @@ class _Writer:
     def _place_expansion(self, run: Taps) -> Stmt:
         first = self.block.expansion
         assert first is not None
-        function = self.expansions[run]
-        panels, *inner = extents_of(function.params[1])
+        rows = self.plan.expanded_rows
+        panels, *inner = extents_of(self.expansions[run].params[1])
         weight: list[tuple[object, int]] = [(self.group * panels, panels), *((0, extent) for extent in inner)]
         data = [(self.batch, 1), *whole(self.data)[1][1:]]
         if first.is_pointwise:
-            data[1] = (self.row * first.window.stride[0], 1)
+            data[1] = (self.row * first.window.stride[0], rows)
         else:
             weight[1] = (run.first, run.count)
         ring_row = self.row if self.plan.ring_rows == self.block.size[0] else self.row % self.plan.ring_rows
         _, _, *row = whole(self.ring)[1]
         return placed(
-            function,
+            self.expansions[run],
             (self.data, data),
             (self.expansion_weights[0], weight),
             (self.expansion_weights[1], [self._channels]),
-            (self.ring, [(self.group, 1), (ring_row, 1), *row]),
+            (self.ring, [(self.group, 1), (ring_row, rows), *row]),
         )
 
     def _depthwise_rows(self) -> Stmt:

@@ -17,15 +17,16 @@ from targets.cores import Core
 
 
 def expansion_row(plan: Plan, run: Taps, row: tirx.Var, core: Core) -> PrimFunc:
-    """One `row` of one group of the expansion: data, weight, bias, result (and `row`, if its data is whole).
+    """One group of the expansion: data, weight, bias, result.
 
-    `run` says which taps of the stem's window the row sees; a pointwise expansion reads its row alone.
+    A stem makes one `row`, its last parameter, from the whole image, of which it sees the taps `run`; a
+    pointwise expansion makes as many rows as it is given.
     """
     first = plan.block.expansion
     assert first is not None
     bias = te.placeholder((plan.group,), name="bias")
     if first.is_pointwise:
-        data = te.placeholder((1, 1, first.size[1], first.inputs), name="data")
+        data = te.placeholder((1, plan.expanded_rows, first.size[1], first.inputs), name="data")
         weight = te.placeholder((first.inputs, plan.group), name="weight")
         total = pointwise.define(data, weight, plan.group, first.window.stride)
         return _scheduled(pointwise, [data, weight, bias, _finished(total, bias, first.clamp)], core)
