@@ -175,8 +175,11 @@ class Plan:
 
     @property
     def ring_shape(self) -> tuple[int, ...]:
-        """The buffer of expanded rows: [group, row, column, channel of the group]."""
-        return (self.groups, self.ring_rows, self.block.size[1], self.group)
+        """The buffer of expanded rows: [group, row, column, channel of the group].
+
+        Nothing of a group is kept where there is no next strip: one group's place serves them all.
+        """
+        return (self.groups if self.strips > 1 else 1, self.ring_rows, self.block.size[1], self.group)
 
     @property
     def strip_shape(self) -> tuple[int, ...]:

@@ -158,7 +158,7 @@ class _Writer:
             (self.data, data),
             (self.expansion_weights[0], weight),
             (self.expansion_weights[1], [self._channels]),
-            (self.ring, [(self.group, 1), (ring_row, rows), *row]),
+            (self.ring, [(self._ring_group, 1), (ring_row, rows), *row]),
         )
 
     def _depthwise_rows(self) -> Stmt:
@@ -167,7 +167,7 @@ class _Writer:
         return loop(self.strip_row, self.plan.rows, substituted(body, self.output_row, row))
 
     def _place_depthwise(self, run: Taps) -> Stmt:
-        source, first = (self.ring, self.group) if self.expansions else (self.data, self.batch)
+        source, first = (self.ring, self._ring_group) if self.expansions else (self.data, self.batch)
         weight, bias = self.depthwise_weights
         _, _, *taps = whole(weight)[1]
         width = self.block.output_size[1]
@@ -185,6 +185,10 @@ class _Writer:
         weights: Sequence[Place] = [whole(weight) for weight in self.projection_weights]
         outputs: Sequence[Place] = [(output, strip) for output in self.outputs]
         return placed(self.projection, whole(self.strip_buffer), *weights, *outputs)
+
+    @property
+    def _ring_group(self) -> object:
+        return self.group if self.plan.strips > 1 else 0
 
     @property
     def _channels(self) -> tuple[object, int]:
