@@ -9,13 +9,14 @@ convolution that reads the image), or nothing (a separable pair).
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 
 from tvm import tirx
 from tvm.s_tir.stmt import SBlock, SBlockRealize
 from tvm.tirx import PrimFunc, Stmt
 
-from schedules.block import KIND, Bottleneck, Plan
+from schedules.block import BYTES, KIND, Bottleneck, Plan
 from schedules.kernel import Decisions, mark
 from schedules.stages import depthwise_row, expansion_row, projection_strip
 from schedules.strips import Place, by_run, extents_of, kept, loop, placed, sequence, substituted, whole
@@ -27,26 +28,43 @@ __all__ = ["KIND", "default", "write"]
 
 GROUP = 16
 """Middle channels of a group: a cache line of 64 bytes for each pixel."""
-STEM_GROUP = 8
-"""After a stem: the convolution of one panel keeps its window's scalars in registers."""
+NARROW_GROUP = 8
+"""Where one panel of the expansion is better: after a stem, whose window's scalars stay in registers so, and
+on cores of two FMA pipes or more.
+"""
 ADVANCE = 2
-"""Rows of the expansion that a strip adds: with three that it reads, a group of a wide row fits L1."""
+"""Rows of the expansion that a narrow strip adds: a group of them, and of those it reads again, fits L1."""
 
 
 def default(block: Bottleneck, core: Core) -> Decisions:
     """Whether to fuse, rows per strip, and channels per group to use when nothing is tuned for `core`.
 
-    Every strip reads all weights: strips are narrow where the weights stay in L2 beside what a strip keeps,
-    and one strip is the whole image where they do not.
+    Narrow strips, or one strip that is the whole image: whichever has less go past the second-level cache.
     """
     first, height = block.expansion, block.output_size[0]
-    group = GROUP if first is None or first.is_pointwise else STEM_GROUP
-    wanted = max(1, ADVANCE // block.window.stride[0])
-    rows = next(rows for rows in range(min(wanted, height), 0, -1) if height % rows == 0)
-    strips = Plan(block, rows, group)
-    if strips.weight_bytes + strips.workspace_bytes > core.l2_kib * 1024:
-        rows = height
-    return {"fused": 1, "rows": rows, "group": group}
+    is_narrow = core.fma_per_cycle > 1 or (first is not None and not first.is_pointwise)
+    group = NARROW_GROUP if is_narrow else GROUP
+    wanted = min(height, max(1, ADVANCE // block.window.stride[0]))
+    rows = next(rows for rows in range(wanted, 0, -1) if height % rows == 0)
+    best = min((Plan(block, rows, group), Plan(block, height, group)), key=lambda plan: _overflow(plan, core))
+    return {"fused": 1, "rows": best.rows, "group": group}
+
+
+def _overflow(plan: Plan, core: Core) -> int:
+    """About how many bytes go past the second-level cache that would not if it were large enough."""
+    block, room = plan.block, core.l2_kib * 1024
+    pixels = math.prod(block.size)
+    expanded, convolved = (BYTES * plan.middle * math.prod(size) for size in (block.size, block.output_size))
+    if plan.strips == 1:
+        data = BYTES * math.prod(block.data_shape)
+        group = BYTES * pixels * plan.group
+        again = data * (plan.groups - 1) if data + group > room else 0
+        return again + 2 * convolved * (convolved > room) + 2 * expanded * (group > room)
+    if plan.weight_bytes + plan.workspace_bytes <= room:
+        return 0
+    weights = plan.weight_bytes * (plan.strips - 1)
+    kept_rows = expanded * (plan.ring_rows - plan.advance) // plan.advance
+    return weights + (kept_rows + 2 * convolved) * (plan.workspace_bytes > room)
 
 
 def write(block: Bottleneck, decisions: Decisions, core: Core) -> PrimFunc:
