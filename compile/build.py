@@ -12,7 +12,6 @@ from tvm import ir, relax, transform
 
 from compile.lower import Lowered
 from compile.passes.constants import array_of
-from schedules.kernel import WORKSPACE
 from targets.cores import Core
 from targets.toolchain import link_shared
 
@@ -30,7 +29,7 @@ def _link(output: str, objects: Sequence[str], **_options: Any) -> None:
 def activation_bytes(lowered: Lowered) -> int:
     """Bytes of the activations that live at once, as TVM's static memory plan lays them out.
 
-    The caller's inputs are not counted, outputs are; and what the kernel that needs most allocates itself.
+    The caller's inputs are not counted, outputs are.
     """
     planned = transform.Sequential(
         [
@@ -50,9 +49,7 @@ def activation_bytes(lowered: Lowered) -> int:
             storages.append(_tensor_bytes(expression))
 
     relax.analysis.post_order_visit(planned["main"], count)
-    functions = (function for _, function in lowered.module.functions_items())
-    workspaces = (int((function.attrs or {}).get(WORKSPACE, 0)) for function in functions)
-    return sum(storages) + max(workspaces, default=0)
+    return sum(storages)
 
 
 def _tensor_bytes(allocation: ir.Call) -> int:

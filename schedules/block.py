@@ -187,7 +187,11 @@ class Plan:
         return (1, self.rows, self.block.output_size[1], self.middle)
 
     @property
+    def workspace(self) -> list[tuple[int, ...]]:
+        """The shapes of what a kernel needs while it runs."""
+        return [self.strip_shape] + ([] if self.block.expansion is None else [self.ring_shape])
+
+    @property
     def workspace_bytes(self) -> int:
-        """Bytes of both buffers."""
-        shapes = [self.strip_shape] + ([] if self.block.expansion is None else [self.ring_shape])
-        return BYTES * sum(math.prod(shape) for shape in shapes)
+        """Bytes of the workspace."""
+        return BYTES * sum(math.prod(shape) for shape in self.workspace)

@@ -19,7 +19,7 @@ from tvm.tirx import PrimFunc, Stmt
 from schedules.block import BYTES, KIND, Bottleneck, Plan
 from schedules.kernel import Decisions, mark
 from schedules.stages import depthwise_row, expansion_row, projection_strip
-from schedules.strips import Place, by_run, extents_of, kept, loop, placed, sequence, substituted, whole
+from schedules.strips import Place, by_run, extents_of, loop, placed, sequence, substituted, whole
 from schedules.window import Taps
 from targets.cores import Core
 
@@ -71,13 +71,14 @@ def write(block: Bottleneck, decisions: Decisions, core: Core) -> PrimFunc:
     """The kernel, scheduled for `core`: strips of `rows` output rows, `group` middle channels at a time.
 
     `rows` must divide the output's height. Parameters: the data; weight and bias of each stage; the shortcut
-    [batch, height', width', outputs] if there is one; the output. Weights are packed in panels of outputs,
+    [batch, height', width', outputs] if there is one; the output; and the workspace, as further outputs
+    which mean nothing: `Plan.workspace`. Weights are packed in panels of outputs,
     [panels, ..., outputs of a panel]; middle and output channels are filled up with zeros to what the
     parameters' shapes say.
     """
     plan = Plan(block, decisions["rows"], decisions["group"])
     function = _Writer(plan, core).function()
-    return mark(function, block.workload(), plan.workspace_bytes)
+    return mark(function, block.workload())
 
 
 class _Writer:
@@ -129,10 +130,10 @@ class _Writer:
             buffers.append(self.ring)
         strip = [loop(self.group, self.plan.groups, sequence(stages)), self._projection_strip()]
         image = loop(self.strip, self.plan.strips, sequence(strip))
-        body = sequence([*map(kept, buffers), loop(self.batch, self.block.batch, image)])
-        root = SBlockRealize([], True, SBlock([], [], [], "root", body, None, buffers))
+        body = loop(self.batch, self.block.batch, image)
+        root = SBlockRealize([], True, SBlock([], [], [], "root", body))
         weights = [*self.expansion_weights, *self.depthwise_weights, *self.projection_weights]
-        function = PrimFunc([self.data, *weights, *self.outputs], root)
+        function = PrimFunc([self.data, *weights, *self.outputs, *buffers], root)
         return function.with_attrs({"tirx.noalias": True, "s_tir": True, "tirx.is_scheduled": True})
 
     def _new_rows(self, body: Callable[[], Stmt]) -> Stmt:

@@ -15,8 +15,6 @@ from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
 
 ANNOTATION = "armature.workload"
-WORKSPACE = "armature.workspace_bytes"
-"""The attribute of a function that says what it allocates while it runs, beyond registers."""
 LANES = 4
 """float32 elements of a 128-bit vector register (Arm ARM, C1.2.5)."""
 
@@ -59,9 +57,9 @@ def anchor(
     return te.compute(extents, body, name=kind, attrs={ANNOTATION: mark})
 
 
-def mark(function: PrimFunc, workload: Workload, workspace_bytes: int) -> PrimFunc:
-    """A kernel that was written scheduled, marked with its workload and the bytes that it allocates."""
-    return function.with_attrs({ANNOTATION: _mark_of(workload), WORKSPACE: workspace_bytes})
+def mark(function: PrimFunc, workload: Workload) -> PrimFunc:
+    """A kernel that was written scheduled, marked with its workload."""
+    return function.with_attr(ANNOTATION, _mark_of(workload))
 
 
 def written_workload(function: PrimFunc) -> Workload | None:

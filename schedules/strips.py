@@ -38,19 +38,6 @@ def placed(function: PrimFunc, *places: Place) -> Stmt:
     return SBlockRealize([], True, block)
 
 
-def kept(buffer: tirx.Var) -> Stmt:
-    """Has `buffer`, of the function's own, allocated once per call, in which it keeps its contents.
-
-    TVM moves an allocation into the innermost loop that holds all uses, and cuts it down to what it takes
-    for used (PlanAndUpdateBufferAllocationLocation, CompactBufferAllocation): a store of one element through
-    a view of the whole buffer, outside of the loops, is a use that stops both.
-    """
-    view, every = _anywhere(buffer), _region(*whole(buffer))
-    store = tirx.BufferStore(view, tirx.const(0.0, buffer.ty.dtype), [0] * len(buffer.ty.shape))
-    block = SBlock([], [], [every], "kept", store, None, [], [MatchBufferRegion(view, every)])
-    return SBlockRealize([], True, block)
-
-
 def _anywhere(buffer: tirx.Var) -> tirx.Var:
     """A buffer like `buffer` that may begin at any element of another."""
     return tirx.decl_buffer(buffer.ty.shape, buffer.ty.dtype, buffer.name, offset_factor=1)

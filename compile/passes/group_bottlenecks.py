@@ -22,7 +22,7 @@ from compile.passes.convolution import Convolution, convolution_of
 from compile.passes.rewriter import Rewriter
 from compile.passes.schedule_kernels import pack
 from schedules import bottleneck
-from schedules.block import Bottleneck, Clamp, Expansion
+from schedules.block import Bottleneck, Clamp, Expansion, Plan
 from schedules.kernel import Decisions
 from targets.cores import Core
 
@@ -204,7 +204,10 @@ class _Grouper(Rewriter):
         arguments += [_laid_out(*pair) for pair in zip(constants, parameters, strict=False)]
         if chain.shortcut is not None:
             arguments.append(self.visit_expr(chain.shortcut))
-        return relax.call_tir(self.written[block], arguments, call.ty)
+        workspace = Plan(block, decisions["rows"], decisions["group"]).workspace
+        types = [call.ty, *(relax.TensorType(shape, "float32") for shape in workspace)]
+        results = self.builder_.emit(relax.call_tir(self.written[block], arguments, types))
+        return relax.TupleGetItem(results, 0)
 
 
 def _descriptions(chain: _Chain) -> Iterator[tuple[Bottleneck, _Chain]]:

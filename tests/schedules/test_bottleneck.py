@@ -11,7 +11,7 @@ import tvm
 from torch.nn import functional as F
 
 from compile.passes.schedule_kernels import pack
-from schedules.block import Bottleneck, Expansion
+from schedules.block import Bottleneck, Expansion, Plan
 from schedules.bottleneck import write
 from schedules.window import Window
 from targets.cores import find_core
@@ -67,7 +67,8 @@ def assert_agrees(block: Bottleneck, rows: int, group: int) -> None:
         values.append(random(*output_shape))
     laid_out = [lay_out(value, parameter) for value, parameter in zip(values, function.params, strict=False)]
     result = tvm.runtime.tensor(np.full(output_shape, np.nan, "float32"))
-    built["main"](*map(tvm.runtime.tensor, laid_out), result)
+    workspace = [np.full(shape, np.nan, "float32") for shape in Plan(block, rows, group).workspace]
+    built["main"](*map(tvm.runtime.tensor, laid_out), result, *map(tvm.runtime.tensor, workspace))
     np.testing.assert_allclose(result.numpy(), expected(block, values), atol=1e-4, rtol=0)
 
 
