@@ -40,6 +40,8 @@ def default(block: Bottleneck, core: Core) -> Decisions:
     """Whether to fuse, rows per strip, and channels per group to use when nothing is tuned for `core`.
 
     Narrow strips, or one strip that is the whole image: whichever has less go past the second-level cache.
+    Not fused where there is nothing to gain: what would be between the kernels stays in L1 anyway, or it is
+    not less by fusing (no expansion, and one strip).
     """
     first, height = block.expansion, block.output_size[0]
     is_narrow = core.fma_per_cycle > 1 or (first is not None and not first.is_pointwise)
@@ -47,17 +49,24 @@ def default(block: Bottleneck, core: Core) -> Decisions:
     wanted = min(height, max(1, ADVANCE // block.window.stride[0]))
     rows = next(rows for rows in range(wanted, 0, -1) if height % rows == 0)
     best = min((Plan(block, rows, group), Plan(block, height, group)), key=lambda plan: _overflow(plan, core))
-    return {"fused": 1, "rows": best.rows, "group": group}
+    is_small = max(_between(block)) <= core.l1d_kib * 1024
+    is_split = first is not None or best.strips > 1
+    return {"fused": int(is_split and not is_small), "rows": best.rows, "group": group}
+
+
+def _between(block: Bottleneck) -> tuple[int, int]:
+    """Bytes of the expanded tensor, if there is one, and of the depthwise convolution's output."""
+    expanded, convolved = (BYTES * block.middle * math.prod(size) for size in (block.size, block.output_size))
+    return expanded if block.expansion is not None else 0, convolved
 
 
 def _overflow(plan: Plan, core: Core) -> int:
     """About how many bytes go past the second-level cache that would not if it were large enough."""
     block, room = plan.block, core.l2_kib * 1024
-    pixels = math.prod(block.size)
-    expanded, convolved = (BYTES * plan.middle * math.prod(size) for size in (block.size, block.output_size))
+    expanded, convolved = _between(block)
     if plan.strips == 1:
         data = BYTES * math.prod(block.data_shape)
-        group = BYTES * pixels * plan.group
+        group = expanded // plan.groups
         again = data * (plan.groups - 1) if data + group > room else 0
         return again + 2 * convolved * (convolved > room) + 2 * expanded * (group > room)
     if plan.weight_bytes + plan.workspace_bytes <= room:
