@@ -140,7 +140,8 @@ class _Graph:
             other = _other(self.arguments(added), output)
             if isinstance(other, relax.Var) and structural_equal(other.ty, output.ty):
                 output, shortcut = added, other
-        if self.only_reader(output, *ELEMENTWISE) is not None:
+        readers = self.readers.get(output, [])
+        if readers and all(self.operator(reader) in ELEMENTWISE for reader in readers):
             return None  # it would be a pass of its own over the output, where a pointwise kernel takes it in
         return _Chain(expansion, depthwise, projection, shortcut, output)
 
@@ -173,21 +174,29 @@ class _Grouper(Rewriter):
         super().__init__(module)
         self.core = core
         graph = _Graph(module["main"])
-        self.chains = {graph.values[chain.output]: chain for chain in graph.chains()}
+        self.choices: dict[ir.Expr, tuple[Bottleneck, _Chain, Decisions]] = {}
         self.written: dict[Bottleneck, ir.GlobalVar] = {}
         self.functions: dict[Bottleneck, PrimFunc] = {}
+        taken: set[relax.Var] = set()
+        for chain in graph.chains():
+            choice = self._choice(chain, taken)
+            if choice is not None:
+                taken.add(chain.projection.output)
+                self.choices[graph.values[chain.output]] = choice
 
-    def visit_call_(self, call: ir.Call) -> ir.Expr:
-        chain = self.chains.get(call)
-        fused = None if chain is None else self._fused(chain, call)
-        return self.visit_expr_post_order(call) if fused is None else fused
-
-    def _fused(self, chain: _Chain, call: ir.Call) -> ir.Expr | None:
+    def _choice(self, chain: _Chain, taken: set[relax.Var]) -> tuple[Bottleneck, _Chain, Decisions] | None:
+        """What of `chain` is fused, if anything: no layer that ends an earlier one, at `taken`."""
         for block, tried in _descriptions(chain):
+            if tried.expansion is not None and tried.expansion.output in taken:
+                continue
             decisions = bottleneck.default(block, self.core)
             if decisions["fused"]:
-                return self._call(block, tried, decisions, call)
+                return block, tried, decisions
         return None
+
+    def visit_call_(self, call: ir.Call) -> ir.Expr:
+        choice = self.choices.get(call)
+        return self.visit_expr_post_order(call) if choice is None else self._call(*choice, call)
 
     def _call(self, block: Bottleneck, chain: _Chain, decisions: Decisions, call: ir.Call) -> ir.Expr:
         if block not in self.written:

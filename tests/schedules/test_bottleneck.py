@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 import tvm
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from compile.passes.schedule_kernels import pack
@@ -139,3 +141,31 @@ def name(value) -> str:
 @pytest.mark.parametrize(("block", "rows", "group"), CASES, ids=name)
 def test_block_agrees_with_pytorch(block, rows, group):
     assert_agrees(block, rows, group)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_any_block_agrees_with_pytorch(data):
+    draw = data.draw
+    size = draw(st.integers(1, 15)), draw(st.integers(1, 15))
+    inputs, middle, outputs = (draw(st.integers(1, 40)) for _ in range(3))
+    window = same(draw(st.sampled_from([3, 5])), draw(st.integers(1, 2)), draw(st.integers(1, 2)))
+    batch, shortcut = draw(st.integers(1, 2)), draw(st.booleans())
+    block = draw(
+        st.sampled_from(
+            [
+                inverted_residual(inputs, middle, outputs, size, window, batch, shortcut),
+                separable(middle, outputs, size, window, batch, shortcut),
+                with_stem(middle, outputs, (size[0] + 4, size[1] + 4), window, batch=batch),
+            ]
+        )
+    )
+    height = block.output_size[0]
+    rows = draw(st.sampled_from([rows for rows in range(1, height + 1) if height % rows == 0]))
+    assert_agrees(block, rows, draw(st.sampled_from([8, 16, 24])))
+
+
+def test_kernel_allocates_nothing():
+    function = write(CASES[0][0], {"rows": 2, "group": 16}, CORE).with_attr("global_symbol", "main")
+    built = tvm.tirx.build(tvm.IRModule({"main": function}), target=CORE.target())
+    assert "Workspace" not in built.inspect_source("s")
