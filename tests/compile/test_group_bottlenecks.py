@@ -118,7 +118,8 @@ def test_separable_pairs_are_fused():
     image = torch.randn(1, 3, SIZE, SIZE)
     network = lowered(module, image)
     counted = kinds(network)
-    assert (counted["pointwise"], counted["bottleneck"], counted["depthwise"]) == (0, 2, 0)  # the first takes the 1x1 convolution in
+    # The first pair takes the 1x1 convolution before it in.
+    assert (counted["pointwise"], counted["bottleneck"], counted["depthwise"]) == (0, 2, 0)
     assert_agrees(module, network, image)
 
 
