@@ -8,6 +8,7 @@ from tvm import ir, relax, transform
 
 from compile.passes.fold_batch_norm import FoldBatchNorm
 from compile.passes.fold_constants import FoldConstants
+from compile.passes.group_bottlenecks import GroupBottlenecks
 from compile.passes.plain_clip import PlainClip
 from compile.passes.schedule_kernels import Kernel, schedule_kernels
 from compile.passes.select_kernels import SelectKernels
@@ -44,6 +45,7 @@ def lower(module: ir.IRModule, core: Core) -> Lowered:
             FoldConstants(),
             relax.transform.CanonicalizeBindings(),
             relax.transform.DeadCodeElimination(),
+            GroupBottlenecks(core),
             SelectKernels(),
             relax.transform.LegalizeOps(),
             relax.transform.AnnotateTIROpPattern(),

@@ -13,7 +13,7 @@ from tvm.tirx import PrimFunc
 
 import schedules
 from schedules import elementwise
-from schedules.kernel import Workload, workload_of
+from schedules.kernel import Workload, workload_of, written_workload
 from targets.cores import Core
 
 
@@ -40,6 +40,9 @@ def kinds() -> dict[str, ModuleType]:
 
 def schedule_kernel(function: PrimFunc, core: Core) -> Scheduled:
     """Schedule one kernel for `core`; weights it packs show as parameters of another shape."""
+    written = written_workload(function)
+    if written is not None:
+        return Scheduled(function, written, "default")
     sch = Schedule(function)
     workload = workload_of(sch)
     if workload is None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from tvm import ir, te
 from tvm.s_tir import Schedule
+from tvm.tirx import PrimFunc
 
 ANNOTATION = "armature.workload"
 LANES = 4
@@ -52,9 +53,19 @@ def anchor(
     `shape` is the workload's; `multiply_adds` counts one inference's multiply-adds (0 where the kernel
     only reduces).
     """
-    spelled = " ".join(f"{name}={extent}" for name, extent in shape.items())
-    mark = {"kind": kind, "shape": spelled, "multiply_adds": multiply_adds}
+    mark = _mark_of(Workload(kind, shape, multiply_adds))
     return te.compute(extents, body, name=kind, attrs={ANNOTATION: mark})
+
+
+def mark(function: PrimFunc, workload: Workload) -> PrimFunc:
+    """A kernel that was written scheduled, marked with its workload."""
+    return function.with_attr(ANNOTATION, _mark_of(workload))
+
+
+def written_workload(function: PrimFunc) -> Workload | None:
+    """The workload of a kernel that was written scheduled; None for any other function."""
+    found = function.attrs.get(ANNOTATION) if function.attrs is not None else None
+    return None if found is None else _read_mark(found)
 
 
 def workload_of(schedule: Schedule) -> Workload | None:
@@ -64,6 +75,11 @@ def workload_of(schedule: Schedule) -> Workload | None:
         if mark is not None:
             return _read_mark(mark)
     return None
+
+
+def _mark_of(workload: Workload) -> dict[str, object]:
+    spelled = " ".join(f"{name}={extent}" for name, extent in workload.shape.items())
+    return {"kind": workload.kind, "shape": spelled, "multiply_adds": workload.multiply_adds}
 
 
 def _read_mark(mark: ir.Map) -> Workload:

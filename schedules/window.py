@@ -83,3 +83,41 @@ def _border_tests(window: Window, axis: int, position: ir.Expr, size: tuple[int,
     if last - window.padding[axis] >= size[axis]:
         tests.append(tirx.likely(position < size[axis]))
     return tests
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Neighbouring outputs along an axis that see the same part of a window inside the image."""
+
+    stop: int
+    """The first output that is not one of them any more."""
+    first: int
+    """The first tap inside the image, and then the first that is not any more."""
+    last: int
+
+    @property
+    def count(self) -> int:
+        """Taps inside the image."""
+        return self.last - self.first
+
+
+def border_taps(window: Window, extent: int, outputs: int) -> list[Taps]:
+    """The rows of an output, in runs that see the same taps: a border, the bulk, a border.
+
+    The image has `extent` rows. A run may see no tap at all (its `count` is 0).
+    """
+    stride, dilation, kernel, before = (
+        window.stride[0],
+        window.dilation[0],
+        window.kernel[0],
+        window.padding[0],
+    )
+    runs: list[Taps] = []
+    for output in range(outputs):
+        start = output * stride - before
+        inside = [tap for tap in range(kernel) if 0 <= start + tap * dilation < extent]
+        first, last = (inside[0], inside[-1] + 1) if inside else (0, 0)
+        if runs and (runs[-1].first, runs[-1].last) == (first, last):
+            runs.pop()
+        runs.append(Taps(output + 1, first, last))
+    return runs

@@ -65,7 +65,9 @@ class _Packer(Rewriter):
             _packed(argument, parameter.ty.shape)
             for argument, parameter in zip(call.args[1].fields, kernel.function.params, strict=False)
         ]
-        return relax.call_tir(self.vars[name], arguments, call.ty_args[0])
+        results = call.ty_args[0]
+        types = list(results.fields) if isinstance(results, relax.TupleType) else results
+        return relax.call_tir(self.vars[name], arguments, types)
 
 
 def _packed(argument: ir.Expr, shape: ir.Array) -> ir.Expr:

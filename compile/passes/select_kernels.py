@@ -6,14 +6,14 @@ kind knows; weights are padded to CHANNEL_MULTIPLE outputs here, and packed when
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import SupportsInt
+from collections.abc import Callable
 
 import numpy as np
 from tvm import ir, relax, tirx
 from tvm.relax.expr_functor import mutator
 
 from compile.passes.constants import Array, array_of, constant
+from compile.passes.convolution import pair, sides
 from compile.passes.rewriter import Rewriter
 from schedules import conv, dense, depthwise, pointwise, pool
 from schedules.kernel import CHANNEL_MULTIPLE, round_up
@@ -81,9 +81,9 @@ def _convolution(
     depth, channels, groups = weight.shape[2], weight.shape[3], int(attrs.groups)
     window = Window(
         kernel=weight.shape[:2],
-        stride=_pair(attrs.strides),
-        padding=_sides(attrs.padding),
-        dilation=_pair(attrs.dilation),
+        stride=pair(attrs.strides),
+        padding=sides(attrs.padding),
+        dilation=pair(attrs.dilation),
     )
     padded = _pad_outputs(weight)
     if channels_first is not None:
@@ -126,12 +126,12 @@ def _adaptive_mean(builder: relax.BlockBuilder, call: ir.Call) -> ir.Expr | None
 def _window_pool(mode: str) -> Callable[[relax.BlockBuilder, ir.Call], ir.Expr | None]:
     def select(builder: relax.BlockBuilder, call: ir.Call) -> ir.Expr | None:
         attrs = call.attrs
-        if attrs.layout != "NHWC" or _pair(attrs.dilation) != (1, 1):
+        if attrs.layout != "NHWC" or pair(attrs.dilation) != (1, 1):
             return None
         window = Window(
-            kernel=_pair(attrs.pool_size),
-            stride=_pair(attrs.strides),
-            padding=_sides(attrs.padding),
+            kernel=pair(attrs.pool_size),
+            stride=pair(attrs.strides),
+            padding=sides(attrs.padding),
         )
         _, height, width, _ = _extents(call.args[0])
         if window.output_size(height, width) != _extents(call)[1:3]:
@@ -156,16 +156,6 @@ def _pad_outputs(weight: Array) -> Array:
     outputs = weight.shape[-1]
     widths = [(0, 0)] * (weight.ndim - 1) + [(0, round_up(outputs, CHANNEL_MULTIPLE) - outputs)]
     return np.pad(weight, widths)
-
-
-def _pair(values: Iterable[SupportsInt]) -> tuple[int, int]:
-    first, second = (int(value) for value in values)
-    return first, second
-
-
-def _sides(values: Iterable[SupportsInt]) -> tuple[int, int, int, int]:
-    top, left, bottom, right = (int(value) for value in values)
-    return top, left, bottom, right
 
 
 def _extents(expression: ir.Expr) -> tuple[int, ...]:

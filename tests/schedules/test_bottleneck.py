@@ -1,0 +1,171 @@
+"""Bottleneck kernels compute what PyTorch does, strip by strip, at their borders and with odd channels."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import tvm
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from compile.passes.schedule_kernels import pack
+from schedules.block import Bottleneck, Expansion, Plan
+from schedules.bottleneck import write
+from schedules.window import Window
+from targets.cores import find_core
+
+CORE = find_core("cortex-a72")
+RELU6 = (0.0, 6.0)
+LINEAR = (-math.inf, math.inf)
+POINT = Window((1, 1))
+
+
+def same(size: int, stride: int = 1, dilation: int = 1) -> Window:
+    side = size // 2 * dilation
+    return Window((size, size), (stride, stride), (side,) * 4, (dilation, dilation))
+
+
+STEM = same(3, 2)
+
+
+def inverted_residual(inputs, middle, outputs, size, window, batch=1, shortcut=False) -> Bottleneck:
+    expansion = Expansion(inputs, size, POINT, RELU6, True)
+    return Bottleneck(batch, size, middle, outputs, window, RELU6, LINEAR, expansion, shortcut)
+
+
+def separable(middle, outputs, size, window, batch=1, shortcut=False) -> Bottleneck:
+    return Bottleneck(batch, size, middle, outputs, window, RELU6, RELU6, None, shortcut)
+
+
+def with_stem(middle, outputs, image, window, stem=STEM, channels_last=False, batch=1) -> Bottleneck:
+    expansion = Expansion(3, image, stem, RELU6, channels_last)
+    size = stem.output_size(*image)
+    return Bottleneck(batch, size, middle, outputs, window, RELU6, LINEAR, expansion, False)
+
+
+def random(*shape: int) -> np.ndarray:
+    values = np.random.default_rng(sum(shape)).standard_normal(shape)
+    return (values / math.sqrt(math.prod(shape[:-1]))).astype("float32")
+
+
+def assert_agrees(block: Bottleneck, rows: int, group: int) -> None:
+    function = write(block, {"rows": rows, "group": group}, CORE)
+    built = tvm.tirx.build(tvm.IRModule({"main": function.with_attr("global_symbol", "main")}), target="llvm")
+    first = block.expansion
+    data = np.random.default_rng(0).standard_normal(block.data_shape).astype("float32")
+    weights = []
+    if first is not None:
+        taps = () if first.window.kernel == (1, 1) and first.channels_last else first.window.kernel
+        weights += [random(*taps, first.inputs, block.middle), random(block.middle)]
+    weights += [random(*block.window.kernel, block.middle), random(block.middle)]
+    weights += [random(block.middle, block.outputs), random(block.outputs)]
+    values = [data, *weights]
+    output_shape = (block.batch, *block.output_size, block.outputs)
+    if block.shortcut:
+        values.append(random(*output_shape))
+    laid_out = [lay_out(value, parameter) for value, parameter in zip(values, function.params, strict=False)]
+    result = tvm.runtime.tensor(np.full(output_shape, np.nan, "float32"))
+    workspace = [np.full(shape, np.nan, "float32") for shape in Plan(block, rows, group).workspace]
+    built["main"](*map(tvm.runtime.tensor, laid_out), result, *map(tvm.runtime.tensor, workspace))
+    np.testing.assert_allclose(result.numpy(), expected(block, values), atol=1e-4, rtol=0)
+
+
+def lay_out(value: np.ndarray, parameter) -> np.ndarray:
+    shape = tuple(int(extent) for extent in parameter.ty.shape)
+    if value.shape == shape:
+        return value
+    whole = shape if len(shape) == 1 else (*shape[1:-1], shape[0] * shape[-1])
+    padded = np.pad(value, [(0, want - have) for want, have in zip(whole, value.shape, strict=True)])
+    return np.ascontiguousarray(padded if len(shape) == 1 else pack(padded, shape[-1]))
+
+
+def expected(block: Bottleneck, values: list[np.ndarray]) -> np.ndarray:
+    first = block.expansion
+    data, *rest = (torch.from_numpy(value) for value in values)
+    if first is None or first.channels_last:
+        data = data.permute(0, 3, 1, 2)
+    if first is not None:
+        weight, bias, *rest = rest
+        weight = weight.reshape(*first.window.kernel, first.inputs, block.middle).permute(3, 2, 0, 1)
+        data = convolve(data, weight, bias, first.window, first.clamp)
+    weight, bias, *rest = rest
+    data = convolve(data, weight.permute(2, 0, 1)[:, None], bias, block.window, block.clamp, block.middle)
+    weight, bias, *rest = rest
+    data = convolve(data, weight.T[:, :, None, None], bias, POINT, block.output_clamp)
+    return (data.permute(0, 2, 3, 1) + sum(rest)).numpy()
+
+
+def convolve(data, weight, bias, window: Window, clamp, groups=1) -> torch.Tensor:
+    top, left, bottom, right = window.padding
+    padded = F.pad(data, (left, right, top, bottom))
+    total = F.conv2d(padded, weight, bias, window.stride, 0, window.dilation, groups)
+    return total if clamp == LINEAR else total.clamp(*clamp)
+
+
+ONE_SIDED = Window((3, 3), (2, 2), (0, 0, 1, 1))
+CASES = [
+    (inverted_residual(8, 48, 8, (14, 14), same(3), shortcut=True), 1, 16),
+    (inverted_residual(8, 48, 8, (14, 14), same(3), shortcut=True), 2, 16),
+    (inverted_residual(8, 48, 8, (14, 14), same(3), shortcut=True), 7, 16),
+    (inverted_residual(8, 48, 8, (14, 14), same(3), shortcut=True), 14, 16),
+    (inverted_residual(8, 48, 16, (14, 14), same(3, 2)), 1, 8),
+    (inverted_residual(8, 48, 16, (14, 14), same(3, 2)), 7, 24),
+    (inverted_residual(5, 30, 7, (13, 9), same(3, 2)), 1, 16),
+    (inverted_residual(5, 30, 7, (13, 9), same(3)), 13, 16),
+    (inverted_residual(5, 30, 7, (12, 10), ONE_SIDED), 2, 16),
+    (inverted_residual(8, 16, 8, (1, 1), same(3)), 1, 16),
+    (inverted_residual(8, 16, 8, (2, 2), same(3)), 1, 16),
+    (inverted_residual(8, 16, 8, (2, 2), same(3, 2)), 1, 8),
+    (inverted_residual(8, 16, 8, (12, 15), same(5)), 3, 16),
+    (inverted_residual(8, 16, 8, (20, 7), same(3, dilation=3)), 4, 16),
+    (inverted_residual(8, 16, 8, (6, 7), same(3), batch=3, shortcut=True), 2, 16),
+    (separable(24, 16, (14, 14), same(3)), 1, 16),
+    (separable(24, 16, (14, 14), same(3, 2)), 7, 16),
+    (separable(27, 9, (9, 11), same(3), shortcut=True), 3, 16),
+    (separable(18, 9, (10, 11), same(3, 2), batch=2), 5, 16),
+    (with_stem(32, 16, (32, 28), same(3)), 1, 16),
+    (with_stem(32, 16, (32, 28), same(3)), 4, 32),
+    (with_stem(20, 12, (19, 23), same(3, 2)), 5, 8),
+    (with_stem(16, 8, (16, 16), same(3), stem=ONE_SIDED, channels_last=True, batch=2), 2, 16),
+]  # fmt: skip
+
+
+def name(value) -> str:
+    return str(value.workload()) if isinstance(value, Bottleneck) else str(value)
+
+
+@pytest.mark.parametrize(("block", "rows", "group"), CASES, ids=name)
+def test_block_agrees_with_pytorch(block, rows, group):
+    assert_agrees(block, rows, group)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_any_block_agrees_with_pytorch(data):
+    draw = data.draw
+    size = draw(st.integers(1, 15)), draw(st.integers(1, 15))
+    inputs, middle, outputs = (draw(st.integers(1, 40)) for _ in range(3))
+    window = same(draw(st.sampled_from([3, 5])), draw(st.integers(1, 2)), draw(st.integers(1, 2)))
+    batch, shortcut = draw(st.integers(1, 2)), draw(st.booleans())
+    block = draw(
+        st.sampled_from(
+            [
+                inverted_residual(inputs, middle, outputs, size, window, batch, shortcut),
+                separable(middle, outputs, size, window, batch, shortcut),
+                with_stem(middle, outputs, (size[0] + 4, size[1] + 4), window, batch=batch),
+            ]
+        )
+    )
+    height = block.output_size[0]
+    rows = draw(st.sampled_from([rows for rows in range(1, height + 1) if height % rows == 0]))
+    assert_agrees(block, rows, draw(st.sampled_from([8, 16, 24])))
+
+
+def test_kernel_allocates_nothing():
+    function = write(CASES[0][0], {"rows": 2, "group": 16}, CORE).with_attr("global_symbol", "main")
+    built = tvm.tirx.build(tvm.IRModule({"main": function}), target=CORE.target())
+    assert "Workspace" not in built.inspect_source("s")
