@@ -22,6 +22,7 @@ from targets.errors import DeviceError, UserError
 
 QEMU = "qemu-aarch64"
 SYSROOT = Path("/usr/aarch64-linux-gnu")  # Debian's libc6-arm64-cross
+DECLARED = ("-E", "ARMATURE_EMULATED=1")  # the agent says so to whoever would time it
 START_SECONDS = 60.0
 STOP_SECONDS = 3.0
 LAST_WORDS_SECONDS = 2.0
@@ -59,7 +60,7 @@ class EmulatedBoard:
         agent = build_agent()
         self._work_dir = Path(tempfile.gettempdir()) / f"armature-board-{os.getpid()}-{id(self):x}"
         try:
-            self._start([qemu, "-cpu", self.model, "-L", str(sysroot), str(agent)])
+            self._start([qemu, "-cpu", self.model, "-L", str(sysroot), *DECLARED, str(agent)])
         except BaseException:
             self._stop()
             raise

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "agent.h"
+#include "board_state.h"
 #include "ffi.h"
 
 static const struct {
@@ -68,11 +69,29 @@ static int describe_device(void* self, const TVMFFIAny* arguments, int32_t count
   return TVMFFIStringFromByteArray(&bytes, result);
 }
 
+static int describe_state(void* self, const TVMFFIAny* arguments, int32_t count, TVMFFIAny* result) {
+  (void)self, (void)arguments, (void)count;
+  static char text[256 * 1024];
+  board_state(text, sizeof text);
+  TVMFFIByteArray bytes = {text, strlen(text)};
+  return TVMFFIStringFromByteArray(&bytes, result);
+}
+
+/* Called by TVM's time evaluator before each inference, outside of what it times. */
+static int sample_board(void* self, const TVMFFIAny* arguments, int32_t count, TVMFFIAny* result) {
+  (void)self, (void)arguments, (void)count;
+  board_sample();
+  *result = ffi_none();
+  return 0;
+}
+
 static int serve_client(int socket, char* folder) {
   TVMFFIAny argument = ffi_int(socket), nothing;
   int failed = ffi_register("tvm.rpc.server.workpath", work_path, folder);
   failed |= ffi_register("tvm.rpc.server.load_module", load_module, folder);
   failed |= ffi_register("armature.device_info", describe_device, NULL);
+  failed |= ffi_register("armature.board.state", describe_state, NULL);
+  failed |= ffi_register("armature.board.sample", sample_board, NULL);
   if (failed == 0 && ffi_call_global("rpc.ServerLoop", &argument, 1, &nothing) == 0) return EXIT_DONE;
   log_line("session ended: %s", ffi_error());
   return EXIT_FAILED;
