@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from targets.board_state import BoardState
 from targets.boards import Board, big_cluster, big_core, find_board
 from targets.cores import Core, find_core
 from targets.errors import UserError
@@ -25,6 +26,16 @@ class Program(Protocol):
 
         Raises:
             DeviceError: the library crashed, the time was up, or the link was lost.
+        """
+
+    def take(self, *inputs: NDArray[Any]) -> None:
+        """Puts the inputs in place for `time`. Raises DeviceError as `run` does."""
+
+    def time(self, inferences: int) -> tuple[float, ...]:
+        """The seconds that each of so many inferences took, by the device's own clock, after one more.
+
+        The inputs are those of `take`; moving them and the outputs is not in it. On an emulated board it
+        is the emulator's time, which says nothing of silicon. Raises DeviceError as `run` does.
         """
 
 
@@ -56,6 +67,13 @@ class Device(Protocol):
 
         Raises:
             DeviceError: the library does not load there, or the link was lost.
+        """
+
+    def state(self) -> BoardState:
+        """Clocks, heat, load and CPU mask now, and what was seen since the last time it was asked.
+
+        Raises:
+            DeviceError: the link was lost, or the agent there is too old to tell.
         """
 
 

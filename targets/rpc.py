@@ -24,6 +24,7 @@ from tvm import rpc
 from tvm.rpc import base
 from tvm.runtime.vm import VirtualMachine
 
+from targets.board_state import BoardState, parse_state
 from targets.cores import Core
 from targets.errors import DeviceError
 
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
 REACH_SECONDS = 5.0  # for a TCP connection
 CONNECT_SECONDS = 30.0  # for the handshake: longer means that another client holds the board
 REQUEST_SECONDS = 60.0  # for a tracker to find a free board
+
+# What our agent registers (targets/agent/src/session.c).
+DEVICE_INFO = "armature.device_info"
+STATE = "armature.board.state"
+SAMPLE = "armature.board.sample"
 
 # How TVM's client words a dead socket; `code=1` is its own "shut down", met where an answer was due.
 _LOST = re.compile(r"socket|connection|channel|broken pipe|RPCCode::kReturn\b.*code=1\b", re.IGNORECASE)
@@ -90,11 +96,27 @@ class RpcProgram:
 
     def run(self, *inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         """See `targets.device.Program`."""
+        self.take(*inputs)
         with self.link.explained("running the network"):
-            tensors = [tvm.runtime.tensor(np.ascontiguousarray(array), self.device) for array in inputs]
-            self.machine.set_input("main", *tensors)
             self.machine.invoke_stateful("main")
             return tuple(output.numpy() for output in _flat(self.machine.get_outputs("main")))
+
+    def take(self, *inputs: NDArray[Any]) -> None:
+        """See `targets.device.Program`."""
+        with self.link.explained("giving the network its inputs"):
+            tensors = [tvm.runtime.tensor(np.ascontiguousarray(array), self.device) for array in inputs]
+            self.machine.set_input("main", *tensors)
+
+    def time(self, inferences: int) -> tuple[float, ...]:
+        """See `targets.device.Program`.
+
+        TVM's time evaluator reads the board's clock around each call of the VM, on the board.
+        """
+        with self.link.explained("timing the network"):
+            evaluate = self.machine.time_evaluator(
+                "invoke_stateful", self.device, number=1, repeat=inferences, f_preproc=SAMPLE
+            )
+            return tuple(evaluate("main").results)
 
 
 @dataclass(frozen=True)
@@ -121,6 +143,11 @@ class RpcDevice:
             module = self.link.session.load_module(name)
             device = self.link.session.cpu(0)
             return RpcProgram(self.link, VirtualMachine(module, device), device)
+
+    def state(self) -> BoardState:
+        """See `targets.device.Device`."""
+        with self.link.explained("asking for its state"):
+            return parse_state(_ask(self.link, STATE))
 
 
 @contextmanager
@@ -161,7 +188,7 @@ def connect_through_tracker(
 def _opened(link: Link, session_timeout: float) -> Iterator[tuple[Link, dict[str, Any]]]:
     try:
         with link.explained("asking what it is"):
-            info = json.loads(_device_info(link))
+            info = json.loads(_ask(link, DEVICE_INFO))
         log.info("%s: %s (session limit %g s)", link.spec, info, session_timeout)
         yield link, info
     finally:
@@ -169,12 +196,14 @@ def _opened(link: Link, session_timeout: float) -> Iterator[tuple[Link, dict[str
             link.session.get_function("CloseRPCConnection")()
 
 
-def _device_info(link: Link) -> str:
+def _ask(link: Link, function: str) -> str:
+    """The text that a function of our agent returns."""
     try:
-        return str(link.session.get_function("armature.device_info")())
+        return str(link.session.get_function(function)())
     except AttributeError as error:
         raise DeviceError(
-            f"{link.spec} is a TVM RPC server, but not Armature's agent: start `run serve` of a bundle there"
+            f"{link.spec} is a TVM RPC server, but not Armature's agent, or one too old to have {function}: "
+            "start `run serve` of a bundle compiled with this version there"
         ) from error
 
 

@@ -9,7 +9,8 @@ import click
 
 from compile.cli import show_estimates
 from compile.cli.console import print_json, print_parts, stage
-from compile.cli.options import ghz_option, json_option
+from compile.cli.measuring import is_board, measure_command, seconds_option
+from compile.cli.options import device_option, ghz_option, json_option
 from targets.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
 
 EMULATED = "emulated"
 
-BENCH_HELP = """Estimate what one inference costs, kernel by kernel, on the emulated board.
+BENCH_HELP = """Estimate what one inference costs on the emulated board, or measure it on a board.
 
-Instructions and cache misses are counted, exactly and repeatably; cycles and
+On a board (rpc://, tracker://) it is measured, with what speaks against the
+figure (docs/measuring.md). On the emulated board, kernel by kernel:
+instructions and cache misses are counted, exactly and repeatably; cycles and
 milliseconds are estimated from them, with the model's known error beside
 (docs/timing.md). The time that emulation takes is never shown. Milliseconds
 and GFLOP/s need a clock: name a board, or give --ghz.
@@ -29,14 +32,13 @@ Examples:
   armature bench build/mobilenet_v2-cortex-a72 --device emulated:rpi4
   armature bench mnv2 --device emulated:cortex-a53 --ghz 1.4 --json
   armature bench mnv2 --core a53,a55,a72,a76
+  armature bench mnv2 --device rpc://raspberrypi.local:9090
 """
 
 
-@click.command("bench", help=BENCH_HELP, short_help="Estimate cycles and time by kernel.")
+@click.command("bench", help=BENCH_HELP, short_help="Estimate time by kernel, or measure it on a board.")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option(
-    "--device", default=EMULATED, show_default=True, metavar="DEVICE", help="emulated[:CORE|BOARD]."
-)
+@device_option
 @click.option(
     "--core",
     "cores",
@@ -44,14 +46,22 @@ Examples:
     help="Price one run, of the code as it is, for each of these cores.",
 )
 @ghz_option
+@seconds_option
 @json_option
-def bench_command(bundle: Path, device: str, cores: str | None, ghz: float | None, as_json: bool) -> None:
+def bench_command(
+    bundle: Path, device: str, cores: str | None, ghz: float | None, seconds: float | None, as_json: bool
+) -> None:
     chosen = _chosen_cores(cores, device, ghz)
     with stage("load"):
         from compile.bench import count, count_for_cores
         from compile.bundle import open_bundle
 
         opened = open_bundle(bundle)
+    if not chosen and is_board(device):
+        measure_command(opened, device, ghz, seconds, as_json)
+        return
+    if seconds is not None:
+        raise UserError("--seconds is for a board: an emulated one is counted, which takes what it takes.")
     if chosen:
         with stage("count"):
             reports = count_for_cores(opened, chosen)

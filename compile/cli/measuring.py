@@ -1,0 +1,47 @@
+"""`armature bench` on a board: what an inference takes there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from compile.cli import show_measured
+from compile.cli.console import print_json, print_parts, stage
+from targets.errors import UserError
+
+if TYPE_CHECKING:
+    from compile.bundle import Bundle
+
+DEFAULT_SECONDS = 30.0
+
+seconds_option = click.option(
+    "--seconds",
+    type=click.FloatRange(min=1),
+    metavar="S",
+    help=f"On a board: the longest to measure.  [default: {DEFAULT_SECONDS:g}]",
+)
+
+
+def is_board(device: str) -> bool:
+    """Whether `device` is measured rather than estimated. UserError when it is no device."""
+    from targets.device import find_emulated, open_device
+
+    if find_emulated(device) is not None:
+        return False
+    open_device(device)  # connects only when it is entered
+    return True
+
+
+def measure_command(
+    bundle: Bundle, device: str, ghz: float | None, seconds: float | None, as_json: bool
+) -> None:
+    """Measure, and print what was found."""
+    if ghz is not None:
+        raise UserError(f"--ghz is for estimates: {device} has a clock of its own, which it tells.")
+    with stage("measure"):
+        from compile.measure import Rule
+        from compile.measure_bundle import measure_bundle
+
+        report = measure_bundle(bundle, device, Rule(seconds=seconds or DEFAULT_SECONDS))
+    print_json(report.to_json()) if as_json else print_parts(show_measured.measured(report))

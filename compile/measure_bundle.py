@@ -1,0 +1,126 @@
+"""What an inference of a bundle takes on a board, measured; an emulated board is refused."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from compile.bundle import Bundle
+from compile.measure import Measurement, Rule, measure, timing_warnings
+from compile.source import random_inputs
+from targets.board_state import BoardState, cpu_list
+from targets.board_warnings import Warning, board_warnings, others_cpus
+from targets.device import Device, Program
+from targets.emulation import why_emulated
+from targets.errors import UserError
+
+
+@dataclass(frozen=True)
+class MeasuredReport:
+    """A measurement and the board it was made on."""
+
+    bundle: Path
+    compiled_for: str
+    device: str
+    description: str
+    multiply_adds: int
+    measurement: Measurement
+    before: BoardState
+    """After the warm-up."""
+    after: BoardState
+    """With what was seen between the inferences."""
+
+    @property
+    def warnings(self) -> tuple[Warning, ...]:
+        """All that a reader of the figure must know, the weightiest first."""
+        found = (*timing_warnings(self.measurement), *board_warnings(self.before, self.after))
+        return tuple(sorted(found, key=lambda warning: not warning.unreliable))
+
+    @property
+    def unreliable(self) -> bool:
+        """Whether the figure must not be quoted."""
+        return any(warning.unreliable for warning in self.warnings)
+
+    def milliseconds(self, part: float) -> float:
+        """The latency below which `part` per cent of the inferences were."""
+        return self.measurement.percentile(part) * 1e3
+
+    @property
+    def gflops(self) -> float:
+        """Two operations for each multiply-add, over the median."""
+        return 2 * self.multiply_adds / self.measurement.percentile(50) / 1e9
+
+    def to_json(self) -> dict[str, Any]:
+        """The report, JSON-ready."""
+        return {
+            "bundle": str(self.bundle),
+            "compiled_for": self.compiled_for,
+            "device": self.device,
+            "description": self.description,
+            "basis": "measured",
+            "unreliable": self.unreliable,
+            "milliseconds": {f"p{part}": self.milliseconds(part) for part in (10, 50, 90)},
+            "gflops": self.gflops,
+            "inferences": len(self.measurement.seconds),
+            "warm_up": self.measurement.warm_up,
+            "stable": self.measurement.stable,
+            "median_error": self.measurement.median_error,
+            "spread": self.measurement.spread,
+            "drift": self.measurement.drift,
+            "threads": len(self.after.threads) or None,
+            "cpu_mask": cpu_list(self.after.mask) or None,
+            "others_cpus": others_cpus(self.before, self.after),
+            "ran": [asdict(sample) for sample in self.after.ran],
+            "warnings": [asdict(warning) for warning in self.warnings],
+            "before": _state(self.before),
+            "after": _state(self.after),
+        }
+
+
+def measure_bundle(bundle: Bundle, device_spec: str, rule: Rule | None = None) -> MeasuredReport:
+    """Time inferences of `bundle` on the board `device_spec`, for random inputs that are always the same.
+
+    Raises UserError when the board is emulated, its CPU lacks what the bundle needs, or `device_spec` is
+    wrong; DeviceError when the board fails.
+    """
+    with bundle.loaded_on(device_spec) as (device, program):
+        why = why_emulated(device.state())
+        if why is not None:
+            raise UserError(
+                f"{device.spec} is an emulated board ({why}): its time says nothing of silicon.\n"
+                f"For an estimate: armature bench {bundle.path} --device emulated:{bundle.core}"
+            )
+        return measure_on(device, program, bundle, rule or Rule())
+
+
+def measure_on(device: Device, program: Program, bundle: Bundle, rule: Rule) -> MeasuredReport:
+    """The same for a loaded `bundle`, whatever runs it: for a caller who knows what the board is."""
+    (drawn,) = random_inputs(bundle.inputs, 1)
+    program.take(*drawn)
+    states: list[BoardState] = []
+    measurement = measure(program.time, rule, warm=lambda: states.append(device.state()))
+    return MeasuredReport(
+        bundle=bundle.path,
+        compiled_for=bundle.core,
+        device=device.spec,
+        description=device.description,
+        multiply_adds=bundle.manifest["multiply_adds"],
+        measurement=measurement,
+        before=states[0],
+        after=device.state(),
+    )
+
+
+def _state(state: BoardState) -> dict[str, Any]:
+    """What a reader wants of a state."""
+    return {
+        "model": state.model,
+        "cpus": [asdict(cpu) for cpu in state.cpus],
+        "thread_masks": [cpu_list(mask) for mask in state.threads],
+        "celsius": dict(state.celsius),
+        "cooling": dict(state.cooling),
+        "throttled": state.throttled,
+        "load": state.load,
+        "available_kib": state.available_kib,
+    }
