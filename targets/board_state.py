@@ -16,6 +16,8 @@ from targets.parts import core_name, core_of_midr
 _CPU = "/sys/devices/system/cpu/cpu{}/{}"
 _THERMAL = "/sys/class/thermal/{}{}/{}"
 _FIRMWARE = "/sys/devices/platform/soc/soc:firmware/get_throttled"
+_SAMPLE = re.compile(r"\d+( \d+){3}")
+_LOAD = re.compile(r"\d+\.\d+")
 
 
 @dataclass(frozen=True)
@@ -111,11 +113,13 @@ def parse_state(text: str) -> BoardState:
         model=_first(facts, "/proc/device-tree/model") or _first(facts, "/sys/class/dmi/id/sys_vendor"),
         cpus=tuple(_cpu(facts, number, parts) for number in numbers),
         threads=tuple(cpu_set(value.partition(":")[2]) for value in _matching(facts, "/proc/self/task/")),
-        ran=tuple(Sample(*map(int, value.split())) for value in facts.get("ran", ())),
+        ran=tuple(
+            Sample(*map(int, value.split())) for value in facts.get("ran", ()) if _SAMPLE.fullmatch(value)
+        ),
         celsius={name: milli / 1000 for name, milli in _thermal(facts, "thermal_zone", "temp")},
         cooling=dict(_thermal(facts, "cooling_device", "cur_state")),
         throttled=_number(_first(facts, _FIRMWARE), 16),
-        load=float(load.split()[0]) if (load := _first(facts, "/proc/loadavg")) else None,
+        load=float(load.group()) if (load := _LOAD.match(_first(facts, "/proc/loadavg") or "")) else None,
         busy_ticks=busy,
         own_ticks=_own_ticks(_first(facts, "/proc/self/stat")),
         total_ticks=total,

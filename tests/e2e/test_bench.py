@@ -142,13 +142,6 @@ def test_options_that_do_not_go_together(
     assert said in result.stderr
 
 
-@pytest.mark.parametrize("device", ["rpc://localhost:1", "tracker://localhost:1/pi"])
-def test_other_devices_do_not_count(armature: Armature, small_bundle: Path, device: str) -> None:
-    result = armature("bench", small_bundle, "--device", device)
-    assert result.exit_code == 2
-    assert "needs the emulated board" in result.stderr
-
-
 @pytest.mark.parametrize("device", ["emulated:", "emulated:none", "nonsense"])
 def test_unknown_devices(armature: Armature, small_bundle: Path, device: str) -> None:
     assert armature("bench", small_bundle, "--device", device).exit_code == 2
