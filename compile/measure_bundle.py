@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,11 @@ class MeasuredReport:
     @property
     def warnings(self) -> tuple[Warning, ...]:
         """All that a reader of the figure must know, the weightiest first."""
-        found = (*timing_warnings(self.measurement), *board_warnings(self.before, self.after))
+        found = (
+            *timing_warnings(self.measurement),
+            *board_warnings(self.before, self.after),
+            *_other_core(self.compiled_for, self.after),
+        )
         return tuple(sorted(found, key=lambda warning: not warning.unreliable))
 
     @property
@@ -110,6 +115,19 @@ def measure_on(device: Device, program: Program, bundle: Bundle, rule: Rule) -> 
         before=states[0],
         after=device.state(),
     )
+
+
+def _other_core(compiled_for: str, state: BoardState) -> Iterator[Warning]:
+    """The code's core and the CPUs' differ: the figure is true, and not what the board can do."""
+    ran = {sample.cpu for sample in state.ran}
+    others = [cpu for cpu in state.cpus if cpu.number in ran and cpu.core not in (None, compiled_for)]
+    for core in sorted({cpu.core for cpu in others if cpu.core is not None}):
+        numbers = cpu_list(cpu.number for cpu in others if cpu.core == core)
+        yield Warning(
+            f"compiled for {compiled_for}, but cpu {numbers}, which ran it, is a {core}",
+            f"compile it with --cpu {core} for the best that the board can do",
+            unreliable=False,
+        )
 
 
 def _state(state: BoardState) -> dict[str, Any]:

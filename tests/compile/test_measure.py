@@ -178,3 +178,10 @@ def test_a_figure_that_does_not() -> None:
     assert told["unreliable"]
     assert [warning["unreliable"] for warning in told["warnings"]] == [True]
     assert told["warnings"][0]["remedy"]
+
+
+def test_code_for_another_core_is_a_note() -> None:
+    cpu = "cpu2/regs/identification/midr_el1 0x00000000"
+    told = report(lambda: repeat(20.0), (f"{cpu}410fd083", f"{cpu}410fd034")).to_json()
+    notes = [warning["reason"] for warning in told["warnings"] if not warning["unreliable"]]
+    assert "compiled for cortex-a72, but cpu 2, which ran it, is a cortex-a53" in notes
