@@ -11,7 +11,7 @@ import logging
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,16 +96,15 @@ class RpcProgram:
 
     def run(self, *inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         """See `targets.device.Program`."""
-        self.take(*inputs)
         with self.link.explained("running the network"):
+            self._put(inputs)
             self.machine.invoke_stateful("main")
             return tuple(output.numpy() for output in _flat(self.machine.get_outputs("main")))
 
     def take(self, *inputs: NDArray[Any]) -> None:
         """See `targets.device.Program`."""
         with self.link.explained("giving the network its inputs"):
-            tensors = [tvm.runtime.tensor(np.ascontiguousarray(array), self.device) for array in inputs]
-            self.machine.set_input("main", *tensors)
+            self._put(inputs)
 
     def time(self, inferences: int) -> tuple[float, ...]:
         """See `targets.device.Program`.
@@ -117,6 +116,10 @@ class RpcProgram:
                 "invoke_stateful", self.device, number=1, repeat=inferences, f_preproc=SAMPLE
             )
             return tuple(evaluate("main").results)
+
+    def _put(self, inputs: Sequence[NDArray[Any]]) -> None:
+        tensors = [tvm.runtime.tensor(np.ascontiguousarray(array), self.device) for array in inputs]
+        self.machine.set_input("main", *tensors)
 
 
 @dataclass(frozen=True)
