@@ -9,9 +9,9 @@ model, image, output, repeats = sys.argv[1:]
 interpreter = MNN.Interpreter(f"{model}.mnn")
 session = interpreter.createSession({"numThread": 1, "backend": "CPU", "precision": "high"})  # float32
 source, result = interpreter.getSessionInput(session), interpreter.getSessionOutput(session)
-pixels = np.ascontiguousarray(np.load(image).transpose(0, 2, 3, 1))
-float32, nhwc = MNN.Halide_Type_Float, MNN.Tensor_DimensionType_Tensorflow
-tensor = MNN.Tensor(pixels.shape, float32, pixels, nhwc)
+pixels = np.load(image)
+float32, nchw = MNN.Halide_Type_Float, MNN.Tensor_DimensionType_Caffe
+tensor = MNN.Tensor(pixels.shape, float32, pixels, nchw)
 for _ in range(int(repeats)):
     source.copyFrom(tensor)
     interpreter.runSession(session)
