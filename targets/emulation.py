@@ -8,7 +8,7 @@ from targets.board_state import BoardState
 
 EM_AARCH64 = 183  # ELF for the Arm 64-bit Architecture, section 5.1
 QEMU_COUNTER_HZ = 62_500_000
-"""The generic timer's frequency in QEMU 7.2 (GTIMER_SCALE); boards have 19.2, 24, 54 or 1000 MHz."""
+"""The generic timer of QEMU 7.2 (GTIMER_SCALE; some newer ones have 1 GHz); boards: 19.2, 24, 54, 1000 MHz."""
 VIRTUAL = ("linux,dummy-virt", "QEMU")
 """Names of machines that are not silicon: QEMU's `virt`, in its device tree and in its firmware's tables."""
 
@@ -60,6 +60,13 @@ def _emulated_machine(state: BoardState) -> str | None:
     return None
 
 
+def _no_implementer(state: BoardState) -> str | None:
+    """QEMU's `max` has no implementer in MIDR_EL1 (0x000f0510 in 7.2); silicon has (Arm ARM, D19.2)."""
+    if any(cpu.core is not None and cpu.core.startswith("0x0:") for cpu in state.cpus):
+        return "its CPU names no implementer, as QEMU's `max` does not"
+    return None
+
+
 _SIGNS: tuple[Callable[[BoardState], str | None], ...] = (
     _other_program,
     _other_machine,
@@ -67,4 +74,5 @@ _SIGNS: tuple[Callable[[BoardState], str | None], ...] = (
     _x86,
     _declared,
     _emulated_machine,
+    _no_implementer,
 )

@@ -205,6 +205,7 @@ def test_a_board_is_no_emulator(board: str) -> None:
         ((("bundle/run 183", "bundle/run 62"),), "ELF machine 62"),
         ((("kernel/arch aarch64", "kernel/arch x86_64"),), "kernel is for x86_64"),
         ((("/proc/loadavg", "/proc/cpuinfo vendor_id\t: GenuineIntel\n/proc/loadavg"),), "an x86's"),
+        ((("midr_el1 0x00000000410fd083", "midr_el1 0x00000000000f0510"),), "no implementer"),
         ((("counter_hz", "declared_emulated 1\ncounter_hz"),), "says so"),
         ((("Raspberry Pi 4 Model B Rev 1.4", "linux,dummy-virt"), ("54000000", "62500000")), "62.5 MHz"),
     ],
