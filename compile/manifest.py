@@ -32,7 +32,7 @@ def describe(source: Source, traced: Traced, lowered: Lowered, core: Core) -> di
         "weights": {"source": traced.weights, "sha256": traced.fingerprint(), "bytes": weight_bytes(lowered)},
         "parameters": traced.parameters,
         "multiply_adds": sum(k.workload.multiply_adds for k in lowered.kernels if k.workload),
-        "peak_activation_bytes": activation_bytes(lowered),
+        "peak_activation_bytes": activation_bytes(lowered, core),
         "kernels": [_kernel(kernel) for kernel in lowered.kernels],
         "source": source.to_json(),
         "versions": {
