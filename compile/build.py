@@ -17,16 +17,16 @@ from targets.toolchain import link_shared
 
 def build_library(lowered: Lowered, core: Core, output: Path) -> None:
     """Compile the kernels and the Relax VM's program for `core` and link them into `output`."""
-    executable = relax.build(lowered.module, target=core.target(), relax_pipeline=finish())
+    executable = relax.build(lowered.module, target=core.target(), relax_pipeline=finish(lowered))
     executable.export_library(str(output), fcompile=_link)
 
 
-def finish() -> transform.Sequential:
+def finish(lowered: Lowered) -> transform.Sequential:
     """The passes from scheduled kernels to the VM's program: TVM's own, but for the memory plan."""
     return transform.Sequential(
         [
             *_TO_ALLOCATIONS,
-            PlanMemory(),
+            PlanMemory(_in_place(lowered)),
             relax.transform.LowerAllocTensor(),
             relax.transform.KillAfterLastUse(),
             relax.transform.LowerRuntimeBuiltin(),
@@ -35,6 +35,14 @@ def finish() -> transform.Sequential:
             relax.transform.AttachGlobalSymbol(),
         ]
     )
+
+
+IN_PLACE = frozenset({"pointwise", "elementwise"})
+"""Kinds whose kernels may write over a residual, where `compile.passes.in_place` proves it safe."""
+
+
+def _in_place(lowered: Lowered) -> frozenset[str]:
+    return frozenset(kernel.name for kernel in lowered.kernels if kernel.kind in IN_PLACE)
 
 
 _TO_ALLOCATIONS = (
@@ -60,8 +68,7 @@ def activation_bytes(lowered: Lowered, core: Core) -> int:
     """
     with core.target():
         allocating = transform.Sequential(list(_TO_ALLOCATIONS))(lowered.module)
-    plan = plan_memory(allocating["main"])
-    return plan.arena_bytes + plan.separate_bytes
+    return plan_memory(allocating, _in_place(lowered)).total_bytes
 
 
 def weight_bytes(lowered: Lowered) -> int:

@@ -51,7 +51,7 @@ def _kernel(kernel: Kernel) -> dict[str, Any]:
     work = kernel.workload
     return {
         "name": kernel.name,
-        "kind": work.kind if work else "elementwise",
+        "kind": kernel.kind,
         "shape": dict(work.shape) if work else {},
         "multiply_adds": work.multiply_adds if work else 0,
         "schedule": kernel.origin,
