@@ -1,8 +1,8 @@
 """Where tensors lie in one block of memory: two that live at once never overlap.
 
-Greedy by size with the best fitting gap: the biggest tensor is placed first, each next one in the smallest gap
-that holds it between those that live with it ("greedy by size for offset calculation", Pisarchyk and Lee, 2020,
-section 5.2, which comes within 1% of the lower bound on the networks measured there).
+Greedy by size with the best fitting gap: the biggest tensor is placed first, each next one in the smallest
+gap that holds it between those that live with it (Pisarchyk and Lee, Efficient Memory Management for Deep
+Neural Net Inference, 2020: "greedy by size for offset calculation").
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ ALIGNMENT = 64
 """Bytes: a cache line of every core in `targets/cores.py`, and what TVM assumes of a tensor's data."""
 
 STAGGER = 4096 + ALIGNMENT
-"""Bytes left free behind a big tensor: tensors whose distance is a multiple of a cache's way fight for its sets
-when a kernel walks both (MobileNetV2's depthwise kernels, 2-way L1D of the A72: 26% more misses without)."""
+"""Bytes left free behind a big tensor: tensors whose distance is a multiple of a cache's way fight for its
+sets when a kernel walks both (docs/memory.md has the misses)."""
 STAGGERED_FROM = 64 * 1024
 """Bytes from which a tensor counts as big: the free bytes are at most a sixteenth of it."""
 
@@ -67,7 +67,10 @@ def lower_bound(tensors: Sequence[Lifetime]) -> int:
 
 
 def _best_gap(taken: Sequence[tuple[int, int]], size: int) -> int:
-    """The start of the smallest gap between `taken`, by start, that holds `size`; past them all if none does."""
+    """The start of the smallest gap between `taken` that holds `size`, past them all if none does.
+
+    `taken` are starts and ends, by start.
+    """
     gaps: list[tuple[int, int]] = []
     end = 0
     for start, stop in taken:

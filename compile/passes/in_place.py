@@ -1,7 +1,7 @@
 """Which parameter a kernel may write its output over: a residual that it reads only where it writes.
 
-Safe when no element of the parameter is read after the output's element in its place was written. Proved of the
-scheduled kernel, or refused:
+Safe when no element of the parameter is read after the output's element in its place was written. Proved of
+the scheduled kernel, or refused:
 
 - one block writes the output, by one store, and each element once: the map from the loops to the store's
   indices is one to one;

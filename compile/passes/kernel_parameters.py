@@ -61,4 +61,4 @@ def allow_aliases(kernel: tirx.PrimFunc) -> tirx.PrimFunc:
 
 def item_bytes(dtype: str) -> int:
     """Bytes of an element of `dtype`."""
-    return (DataType(dtype).bits * DataType(dtype).lanes + 7) // 8
+    return (int(DataType(dtype).bits) * int(DataType(dtype).lanes) + 7) // 8
