@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ def build_library(lowered: Lowered, core: Core, output: Path) -> None:
 def build_executable(lowered: Lowered, target: Target) -> relax.VMExecutable:
     """Compile the kernels and the Relax VM's program for `target`.
 
-    The program is compiled like the kernels: TVM's bytecode takes 1.7 times the instructions (docs/memory.md).
+    The program is compiled like the kernels: as bytecode it takes more instructions (docs/memory.md).
     """
     return relax.build(lowered.module, target=target, relax_pipeline=finish(lowered), exec_mode="compiled")
 
@@ -80,13 +81,14 @@ def activation_bytes(lowered: Lowered, core: Core) -> int:
 
 
 def weight_bytes(lowered: Lowered) -> int:
-    """Bytes of the constants that the network reads, as packed."""
-    sizes: list[int] = []
+    """Bytes of the constants that the network reads, as packed; equal ones are stored once."""
+    sizes: dict[tuple[object, ...], int] = {}
 
     def count(expression: ir.Expr) -> None:
         value = array_of(expression)
         if value is not None:
-            sizes.append(value.nbytes)
+            content = hashlib.sha256(value.tobytes()).digest()
+            sizes[value.shape, value.dtype.str, content] = value.nbytes
 
     relax.analysis.post_order_visit(lowered.module["main"], count)
-    return sum(sizes)
+    return sum(sizes.values())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from torch.nn import functional as F
 from tvm import te, tirx, transform
 from tvm.relax.frontend.torch import from_exported_program
 
-from compile.build import _TO_ALLOCATIONS, _in_place, activation_bytes, finish
+from compile.build import _TO_ALLOCATIONS, _in_place, activation_bytes, build_library, finish, weight_bytes
 from compile.lower import Lowered, lower
 from compile.passes.arena import ALIGNMENT, STAGGER, Lifetime, lay_out, lower_bound
 from compile.passes.in_place import overwritable
@@ -186,3 +188,12 @@ def test_not_overwritable_when_tiles_overlap() -> None:
                 out[v] = x[v] + T.float32(1)
 
     assert overwritable(overlapping) == () and overwritable(tiled) == (0,)
+
+
+def test_equal_weights_are_stored_once(tmp_path: Path) -> None:
+    shared = nn.Conv2d(256, 256, 1)
+    network = lowered(nn.Sequential(nn.Conv2d(3, 256, 1), shared, nn.ReLU(), shared), torch.randn(1, 3, 8, 8))
+    weights = 4 * (256 * 3 + 256 + 256 * 256 + 256)
+    assert weight_bytes(network) == weights
+    build_library(network, CORE, tmp_path / "model.so")
+    assert weights < (tmp_path / "model.so").stat().st_size < weights + 100_000
