@@ -2,69 +2,93 @@
 
 from __future__ import annotations
 
-import math
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tvm import ir, relax, transform
+from tvm.target import Target
 
 from compile.lower import Lowered
 from compile.passes.constants import array_of
+from compile.passes.plan_memory import PlanMemory, plan_memory
 from targets.cores import Core
 from targets.toolchain import link_shared
 
 
 def build_library(lowered: Lowered, core: Core, output: Path) -> None:
     """Compile the kernels and the Relax VM's program for `core` and link them into `output`."""
-    executable = relax.build(lowered.module, target=core.target())
-    executable.export_library(str(output), fcompile=_link)
+    build_executable(lowered, core.target()).export_library(str(output), fcompile=_link)
+
+
+def build_executable(lowered: Lowered, target: Target) -> relax.VMExecutable:
+    """Compile the kernels and the Relax VM's program for `target`.
+
+    The program is compiled like the kernels: as bytecode it takes more instructions (docs/memory.md).
+    """
+    return relax.build(lowered.module, target=target, relax_pipeline=finish(lowered), exec_mode="compiled")
+
+
+def finish(lowered: Lowered) -> transform.Sequential:
+    """The passes from scheduled kernels to the VM's program: TVM's own, but for the memory plan."""
+    return transform.Sequential(
+        [
+            *_TO_ALLOCATIONS,
+            PlanMemory(_in_place(lowered)),
+            relax.transform.LowerAllocTensor(),
+            relax.transform.KillAfterLastUse(),
+            relax.transform.LowerRuntimeBuiltin(),
+            relax.transform.ComputePrimValue(),
+            relax.transform.VMShapeLower(),
+            relax.transform.AttachGlobalSymbol(),
+        ]
+    )
+
+
+IN_PLACE = frozenset({"pointwise", "elementwise"})
+"""Kinds whose kernels may write over a residual, where `compile.passes.in_place` proves it safe."""
+
+
+def _in_place(lowered: Lowered) -> frozenset[str]:
+    return frozenset(kernel.name for kernel in lowered.kernels if kernel.kind in IN_PLACE)
+
+
+_TO_ALLOCATIONS = (
+    relax.backend.DispatchSampling(),
+    relax.backend.DispatchSortScan(),
+    relax.transform.LegalizeOps(),
+    relax.transform.RewriteDataflowReshape(),
+    relax.transform.ToNonDataflow(),
+    relax.transform.RemovePurityChecking(),
+    relax.transform.CallTIRRewrite(),
+)
+"""What is left as operators becomes kernels, and kernels write into tensors that `main` allocates."""
 
 
 def _link(output: str, objects: Sequence[str], **_options: Any) -> None:
     link_shared([Path(path) for path in objects], Path(output))
 
 
-def activation_bytes(lowered: Lowered) -> int:
-    """Bytes of the activations that live at once, as TVM's static memory plan lays them out.
+def activation_bytes(lowered: Lowered, core: Core) -> int:
+    """Bytes that the library allocates for activations: the arena, and the outputs beside it.
 
-    The caller's inputs are not counted, outputs are.
+    The caller's inputs are not counted.
     """
-    planned = transform.Sequential(
-        [
-            relax.transform.ToNonDataflow(),
-            relax.transform.RemovePurityChecking(),
-            relax.transform.CallTIRRewrite(),
-            relax.transform.StaticPlanBlockMemory(),
-        ]
-    )(lowered.module)
-    storages: list[int] = []
-
-    def count(expression: ir.Expr) -> None:
-        name = getattr(getattr(expression, "op", None), "name", "")
-        if name == "relax.memory.alloc_storage":
-            storages.append(int(expression.args[0].values[0]))
-        elif name == "relax.builtin.alloc_tensor":
-            storages.append(_tensor_bytes(expression))
-
-    relax.analysis.post_order_visit(planned["main"], count)
-    return sum(storages)
-
-
-def _tensor_bytes(allocation: ir.Call) -> int:
-    extents, dtype = allocation.args[0].values, allocation.args[1].value
-    return math.prod(int(extent) for extent in extents) * np.dtype(str(dtype)).itemsize
+    with core.target():
+        allocating = transform.Sequential(list(_TO_ALLOCATIONS))(lowered.module)
+    return plan_memory(allocating, _in_place(lowered)).total_bytes
 
 
 def weight_bytes(lowered: Lowered) -> int:
-    """Bytes of the constants that the network reads, as packed."""
-    sizes: list[int] = []
+    """Bytes of the constants that the network reads, as packed; equal ones are stored once."""
+    sizes: dict[tuple[object, ...], int] = {}
 
     def count(expression: ir.Expr) -> None:
         value = array_of(expression)
         if value is not None:
-            sizes.append(value.nbytes)
+            content = hashlib.sha256(value.tobytes()).digest()
+            sizes[value.shape, value.dtype.str, content] = value.nbytes
 
     relax.analysis.post_order_visit(lowered.module["main"], count)
-    return sum(sizes)
+    return sum(sizes.values())

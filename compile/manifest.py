@@ -32,7 +32,7 @@ def describe(source: Source, traced: Traced, lowered: Lowered, core: Core) -> di
         "weights": {"source": traced.weights, "sha256": traced.fingerprint(), "bytes": weight_bytes(lowered)},
         "parameters": traced.parameters,
         "multiply_adds": sum(k.workload.multiply_adds for k in lowered.kernels if k.workload),
-        "peak_activation_bytes": activation_bytes(lowered),
+        "peak_activation_bytes": activation_bytes(lowered, core),
         "kernels": [_kernel(kernel) for kernel in lowered.kernels],
         "source": source.to_json(),
         "versions": {
@@ -51,7 +51,7 @@ def _kernel(kernel: Kernel) -> dict[str, Any]:
     work = kernel.workload
     return {
         "name": kernel.name,
-        "kind": work.kind if work else "elementwise",
+        "kind": kernel.kind,
         "shape": dict(work.shape) if work else {},
         "multiply_adds": work.multiply_adds if work else 0,
         "schedule": kernel.origin,

@@ -8,7 +8,7 @@ from targets.board_state import BoardState
 
 EM_AARCH64 = 183  # ELF for the Arm 64-bit Architecture, section 5.1
 QEMU_COUNTER_HZ = 62_500_000
-"""The generic timer of QEMU 7.2 (GTIMER_SCALE; some newer ones have 1 GHz); boards: 19.2, 24, 54, 1000 MHz."""
+"""The generic timer of QEMU 7.2 (GTIMER_SCALE; some newer have 1 GHz); boards: 19.2, 24, 54, 1000 MHz."""
 VIRTUAL = ("linux,dummy-virt", "QEMU")
 """Names of machines that are not silicon: QEMU's `virt`, in its device tree and in its firmware's tables."""
 

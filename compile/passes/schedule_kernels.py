@@ -11,6 +11,7 @@ from tvm.tirx import PrimFunc
 
 from compile.passes.constants import Array, array_of, constant
 from compile.passes.rewriter import Rewriter
+from schedules import elementwise
 from schedules.apply import Scheduled, schedule_kernel
 from schedules.kernel import Workload
 from targets.cores import Core
@@ -24,6 +25,11 @@ class Kernel:
     """The TIR function's name; calls of one function share it."""
     workload: Workload | None
     origin: str
+
+    @property
+    def kind(self) -> str:
+        """The kind whose file scheduled it."""
+        return self.workload.kind if self.workload else elementwise.KIND
 
 
 def schedule_kernels(module: ir.IRModule, core: Core) -> tuple[ir.IRModule, list[Kernel]]:

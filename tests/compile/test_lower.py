@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from tvm import relax
 from tvm.relax.frontend.torch import from_exported_program
 
+from compile.build import build_executable
 from compile.lower import Lowered, lower
 from compile.models import build_model, find_model
 from compile.weights import load_weights
@@ -30,7 +31,7 @@ def kinds(network: Lowered) -> Counter[str]:
 
 
 def run_on_host(network: Lowered, *inputs: torch.Tensor) -> list[np.ndarray]:
-    machine = relax.VirtualMachine(tvm.compile(network.module, target="llvm"), tvm.cpu())
+    machine = relax.VirtualMachine(build_executable(network, tvm.target.Target("llvm")), tvm.cpu())
     outputs = machine["main"](*(tvm.runtime.tensor(tensor.numpy()) for tensor in inputs))
     return [outputs.numpy()] if isinstance(outputs, tvm.runtime.Tensor) else [o.numpy() for o in outputs]
 

@@ -1,0 +1,64 @@
+"""What a kernel promises of its parameters: where a tensor may begin, and whether two may share memory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from tvm import DataType, ir, s_tir, tirx
+
+from compile.passes.arena import ALIGNMENT
+
+
+def accept_offsets(kernel: tirx.PrimFunc, positions: Collection[int]) -> tirx.PrimFunc:
+    """The kernel with the parameters at `positions` free to begin at any multiple of ALIGNMENT bytes.
+
+    TVM's kernels demand that a tensor's `byte_offset` is zero, and its VM allocates at an offset by setting
+    it (`StorageObj::AllocTensor`, tvm/src/runtime/memory/memory_manager.cc). A parameter whose buffer has an
+    element offset of its own, a multiple of `offset_factor`, takes either. The body keeps its buffers, which
+    are declared to begin there: with the offset in its own indices TVM 0.27 fails in NarrowDataType.
+    """
+    parameters, declarations = list(kernel.params), []
+    for position in sorted(positions):
+        inside = parameters[position]
+        parameters[position] = _at_offset(inside)
+        first = tirx.BufferLoad(parameters[position], [0] * len(inside.ty.shape))
+        declarations.append(tirx.DeclBuffer(inside, data=tirx.address_of(first)))
+    root = kernel.body.block
+    block = s_tir.SBlock(
+        root.iter_vars,
+        root.reads,
+        root.writes,
+        root.name_hint,
+        tirx.SeqStmt([*declarations, root.body]),
+        root.init,
+        root.alloc_buffers,
+        root.match_buffers,
+        root.annotations,
+    )
+    body = s_tir.SBlockRealize(kernel.body.iter_values, kernel.body.predicate, block)
+    return tirx.PrimFunc(parameters, body, kernel.ret_type, kernel.attrs, kernel.span)
+
+
+def _at_offset(parameter: ir.Expr) -> ir.Expr:
+    buffer = parameter.ty
+    return tirx.decl_buffer(
+        buffer.shape,
+        buffer.dtype,
+        parameter.name,
+        strides=buffer.strides,
+        elem_offset=tirx.Var(f"{parameter.name}_offset", "int64"),
+        scope=parameter.scope(),
+        data_alignment=buffer.data_alignment,
+        offset_factor=max(1, ALIGNMENT // item_bytes(str(buffer.dtype))),
+        layout=buffer.layout,
+    )
+
+
+def allow_aliases(kernel: tirx.PrimFunc) -> tirx.PrimFunc:
+    """The kernel without the promise that no two of its parameters share memory."""
+    return kernel.without_attr("tirx.noalias")
+
+
+def item_bytes(dtype: str) -> int:
+    """Bytes of an element of `dtype`."""
+    return (int(DataType(dtype).bits) * int(DataType(dtype).lanes) + 7) // 8

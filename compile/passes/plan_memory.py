@@ -1,0 +1,154 @@
+"""Every intermediate tensor gets its place in one block of memory, the arena.
+
+Runs when kernels write into tensors that `main` allocates (after CallTIRRewrite). TVM's StaticPlanBlockMemory
+reuses whole storages only: 8.2 MiB for MobileNetV2 at 224 pixels, of which 5.7 MiB live at once.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from tvm import ir, relax
+from tvm.relax.expr_functor import mutator
+
+from compile.passes.arena import Lifetime, lay_out
+from compile.passes.in_place import overwritable
+from compile.passes.kernel_parameters import accept_offsets, allow_aliases
+from compile.passes.liveness import KernelCall, Liveness, liveness_of
+from compile.passes.rewriter import Rewriter
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where the tensors of a `main` lie."""
+
+    offsets: Mapping[relax.Var, int]
+    """Of the tensors in the arena, in bytes."""
+    arena_bytes: int
+    separate_bytes: int
+    """Of the tensors with allocations of their own: the network's outputs, mostly."""
+    placed_parameters: Mapping[ir.GlobalVar, Collection[int]]
+    """The positions at which a kernel is given tensors of the arena."""
+    aliased: Collection[ir.GlobalVar]
+    """Kernels that write over a tensor which they read."""
+
+    @property
+    def total_bytes(self) -> int:
+        """Of all that an inference allocates."""
+        return self.arena_bytes + self.separate_bytes
+
+
+@ir.transform.module_pass(opt_level=0)
+class PlanMemory:
+    """Allocate the arena once in `main`, and the intermediate tensors inside it.
+
+    What `main` returns, or hands to anything but a kernel, keeps an allocation of its own. Kernels named in
+    `in_place` may write over a residual that nobody reads afterwards.
+    """
+
+    def __init__(self, in_place: Collection[str] = ()) -> None:
+        self.in_place = in_place
+
+    def transform_module(self, module: ir.IRModule, _context: object) -> ir.IRModule:
+        """The module with its `main` planned, and its kernels taking tensors inside the arena."""
+        plan = plan_memory(module, self.in_place)
+        if not plan.offsets:
+            return module
+        updated = module.clone()
+        for var, positions in plan.placed_parameters.items():
+            kernel = allow_aliases(module[var]) if var in plan.aliased else module[var]
+            updated.update_func(var, accept_offsets(kernel, positions))
+        main = module.get_global_var("main")
+        updated.update_func(main, _Placer(updated, plan).visit_expr(module[main]))
+        return updated
+
+
+def plan_memory(module: ir.IRModule, in_place: Collection[str] = ()) -> Plan:
+    """Lay out what the `main` of `module` allocates; `in_place`: as of PlanMemory."""
+    seen = liveness_of(module["main"])
+    placed = {var for var in seen.allocated if var not in seen.escaped and seen.uses[var]}
+    homes = {var: var for var in placed}
+    aliased: set[ir.GlobalVar] = set()
+    for call in seen.calls:
+        residual = _overwritten(module, seen, call, placed) if call.kernel.name_hint in in_place else None
+        if residual is not None:
+            homes[call.arguments[-1]] = homes[residual]
+            aliased.add(call.kernel)
+    layout = _lay_out(seen, homes)
+    return Plan(
+        {var: layout.offsets[homes[var]] for var in placed},
+        layout.size,
+        sum(size for var, size in seen.allocated.items() if var not in placed),
+        _placed_parameters(seen, placed),
+        aliased,
+    )
+
+
+def _overwritten(
+    module: ir.IRModule, seen: Liveness, call: KernelCall, placed: Collection[relax.Var]
+) -> relax.Var | None:
+    """The tensor whose memory the output of `call` may take."""
+    output = call.arguments[-1]
+    if output not in placed or seen.uses[output][0] != call.step or call.arguments.count(output) != 1:
+        return None
+    for position in overwritable(module[call.kernel]):
+        residual = call.arguments[position]
+        if (
+            residual in placed
+            and seen.uses[residual][-1] == call.step
+            and call.arguments.count(residual) == 1
+            and seen.allocated[residual] == seen.allocated[output]
+        ):
+            return residual
+    return None
+
+
+@dataclass(frozen=True)
+class _HomeLayout:
+    offsets: Mapping[relax.Var, int]
+    size: int
+
+
+def _lay_out(seen: Liveness, homes: Mapping[relax.Var, relax.Var]) -> _HomeLayout:
+    """Offsets of the homes: each lives as long as any tensor in it."""
+    steps: dict[relax.Var, list[int]] = defaultdict(list)
+    for var, home in homes.items():
+        steps[home] += seen.uses[var]
+    order = [var for var in seen.allocated if var in steps]
+    layout = lay_out([Lifetime(seen.allocated[var], min(steps[var]), max(steps[var])) for var in order])
+    return _HomeLayout(dict(zip(order, layout.offsets, strict=True)), layout.size)
+
+
+def _placed_parameters(
+    seen: Liveness, placed: Collection[relax.Var]
+) -> Mapping[ir.GlobalVar, Collection[int]]:
+    positions: dict[ir.GlobalVar, set[int]] = defaultdict(set)
+    for call in seen.calls:
+        positions[call.kernel] |= {index for index, root in enumerate(call.arguments) if root in placed}
+    return {kernel: found for kernel, found in positions.items() if found}
+
+
+@mutator
+class _Placer(Rewriter):
+    """Puts the arena before the first of its tensors."""
+
+    def __init__(self, module: ir.IRModule, plan: Plan) -> None:
+        super().__init__(module)
+        self.plan = plan
+        self.arena: relax.Var | None = None
+
+    def visit_var_binding_(self, binding: relax.VarBinding) -> None:
+        offset = self.plan.offsets.get(binding.var)
+        if offset is None:
+            super().visit_var_binding_(binding)
+            return
+        if self.arena is None:
+            size = relax.ShapeExpr([self.plan.arena_bytes])
+            self.arena = self.builder_.emit(
+                relax.op.memory.alloc_storage(size, 0, "global", "uint8"), "arena"
+            )
+        shape, dtype = binding.value.args[:2]
+        tensor = relax.op.memory.alloc_tensor(self.arena, offset, shape, dtype)
+        super().visit_var_binding_(relax.VarBinding(binding.var, tensor))

@@ -1,0 +1,199 @@
+"""The memory plan: what lives at once never overlaps; a residual is written over only where that is safe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from tvm import te, tirx, transform
+from tvm.relax.frontend.torch import from_exported_program
+
+from compile.build import _TO_ALLOCATIONS, _in_place, activation_bytes, build_library, finish, weight_bytes
+from compile.lower import Lowered, lower
+from compile.passes.arena import ALIGNMENT, STAGGER, Lifetime, lay_out, lower_bound
+from compile.passes.in_place import overwritable
+from compile.passes.plan_memory import Plan, plan_memory
+from targets.cores import find_core
+from tests.compile.test_lower import Apply, assert_agrees, mobilenet_v2
+
+CORE = find_core("cortex-a72")
+
+
+def random_tensors(seed: int) -> list[Lifetime]:
+    random = np.random.default_rng(seed)
+    count, steps = int(random.integers(0, 40)), int(random.integers(1, 30))
+    largest = int(random.choice([100, 10_000, 1_000_000]))
+    first = random.integers(0, steps, count)
+    last = first + random.integers(0, steps, count)
+    sizes = random.integers(1, largest, count)
+    return [Lifetime(*(int(value) for value in row)) for row in zip(sizes, first, last, strict=True)]
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_tensors_that_live_at_once_do_not_overlap(seed: int) -> None:
+    tensors = random_tensors(seed)
+    layout = lay_out(tensors)
+    placed = list(zip(tensors, layout.offsets, strict=True))
+    for index, (tensor, offset) in enumerate(placed):
+        assert offset % ALIGNMENT == 0 and offset >= 0 and offset + tensor.size <= layout.size
+        for other, other_offset in placed[:index]:
+            apart = offset + tensor.size <= other_offset or other_offset + other.size <= offset
+            assert apart or tensor.last < other.first or other.last < tensor.first
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_the_arena_is_between_what_must_live_at_once_and_the_sum(seed: int) -> None:
+    tensors = random_tensors(seed)
+    spare = sum(ALIGNMENT + (STAGGER if tensor.size > STAGGER else 0) for tensor in tensors)
+    assert lower_bound(tensors) <= lay_out(tensors).size <= sum(tensor.size for tensor in tensors) + spare
+
+
+def lowered(module: nn.Module, *inputs: torch.Tensor) -> Lowered:
+    return lower(from_exported_program(torch.export.export(module.eval(), inputs)), CORE)
+
+
+def plan_of(network: Lowered, in_place: bool = True) -> Plan:
+    with CORE.target():
+        module = transform.Sequential(list(_TO_ALLOCATIONS))(network.module)
+    return plan_memory(module, _in_place(network) if in_place else ())
+
+
+def test_mobilenet_v2_needs_no_more_than_what_lives_at_once() -> None:
+    network = lowered(*mobilenet_v2(224))
+    expanded, halved = 112 * 112 * 96 * 4, 56 * 56 * 96 * 4
+    assert expanded + halved <= activation_bytes(network, CORE) <= expanded + halved + 16 * 1024
+
+
+def test_a_residual_is_written_over() -> None:
+    network = lowered(*mobilenet_v2(96))
+    plan = plan_of(network)
+    assert len(plan.aliased) == 5, "the shortcuts of the five stages that repeat a block"
+    shared = len(plan.offsets) - len(set(plan.offsets.values()))
+    assert shared > 0 and not plan_of(network, in_place=False).aliased
+    assert plan.arena_bytes <= plan_of(network, in_place=False).arena_bytes
+
+
+def test_a_kernel_that_writes_over_its_residual_promises_nothing_of_aliases() -> None:
+    network = lowered(*mobilenet_v2(96))
+    aliased = {var.name_hint for var in plan_of(network).aliased}
+    with CORE.target():
+        finished = finish(network)(network.module)
+    promises = {
+        var.name_hint: bool(function.attrs.get("tirx.noalias", False))
+        for var, function in finished.functions_items()
+        if isinstance(function, tirx.PrimFunc) and var.name_hint in {k.name for k in network.kernels}
+    }
+    assert {name for name, promised in promises.items() if not promised} == aliased
+
+
+class Shortcut(nn.Module):
+    """A shortcut over two pointwise convolutions; `body` takes the input of the shortcut and the branch."""
+
+    def __init__(self, body) -> None:
+        super().__init__()
+        self.stem, self.last = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 4, 1)
+        self.wide, self.narrow = nn.Conv2d(16, 32, 1), nn.Conv2d(32, 16, 1)
+        self.body = body
+
+    def forward(self, image: torch.Tensor):
+        x = self.stem(image)
+        return self.body(self, x, self.narrow(self.wide(x)))
+
+
+SHORTCUTS = {
+    "added": (lambda m, x, y: m.last(x + y), 1),
+    "added_and_clipped": (lambda m, x, y: m.last(F.relu6(x + y)), 1),
+    "read_again": (lambda m, x, y: m.last(x + y) + m.last(x), 1),
+    "returned": (lambda m, x, y: (m.last(x + y), x), 0),
+    "read_through_a_view": (lambda m, x, y: (m.last(x + y), x.reshape(1, -1).mean()), 0),
+    "broadcast": (lambda m, x, y: m.last(x.mean((2, 3), keepdim=True) + y), 0),
+    "mirrored": (lambda m, x, y: m.last(x.flip(3) + y), 1),  # over the mirrored copy
+    "added_twice": (lambda m, x, y: m.last(x + y + x), 1),
+}
+
+
+@pytest.mark.parametrize("name", SHORTCUTS)
+def test_shortcut(name: str) -> None:
+    body, overwrites = SHORTCUTS[name]
+    torch.manual_seed(0)
+    module, image = Shortcut(body).eval(), torch.randn(1, 3, 9, 7)
+    network = lowered(module, image)
+    assert_agrees(module, network, image)
+    assert len(plan_of(network).aliased) == overwrites
+
+
+def test_only_the_kinds_that_are_listed_write_over_a_residual() -> None:
+    torch.manual_seed(0)
+    module = Apply(
+        lambda m, x: m.last((y := m.stem(x)) + m.depthwise(y)) + m.depthwise(m.stem(x)),
+        stem=nn.Conv2d(3, 16, 3, padding=1),
+        depthwise=nn.Conv2d(16, 16, 3, padding=1, groups=16),
+        last=nn.Conv2d(16, 16, 1),
+    ).eval()
+    image = torch.randn(1, 3, 9, 7)
+    network = lowered(module, image)
+    assert_agrees(module, network, image)
+    listed = {kernel.name for kernel in network.kernels if kernel.kind in ("pointwise", "elementwise")}
+    assert {var.name_hint for var in plan_of(network).aliased} <= listed
+
+
+def kernel(residual, extents, body) -> tirx.PrimFunc:
+    return te.create_prim_func([residual, te.compute(extents, body, name="out")])
+
+
+def test_overwritable_is_read_only_where_it_is_written() -> None:
+    x = te.placeholder((8, 8), "float32", name="x")
+    assert overwritable(kernel(x, (8, 8), lambda i, j: x[i, j] + 1.0)) == (0,)
+    assert overwritable(kernel(x, (8, 8), lambda i, j: x[i, j] + x[i, j])) == (0,)
+    assert overwritable(kernel(x, (8, 8), lambda i, j: x[j, i])) == ()
+    assert overwritable(kernel(x, (8, 8), lambda i, j: x[i, j] + x[7 - i, j])) == ()
+    assert overwritable(kernel(x, (4, 8), lambda i, j: x[i, j])) == ()
+    assert overwritable(kernel(x, (8, 8), lambda i, j: tirx.Cast("int32", x[i, j]))) == ()
+
+
+def test_not_overwritable_when_another_block_reads_it() -> None:
+    x = te.placeholder((8, 8), "float32", name="x")
+    k = te.reduce_axis((0, 8), name="k")
+    sums = te.compute((8,), lambda i: te.sum(x[i, k], axis=k), name="sums")
+    assert overwritable(kernel(x, (8, 8), lambda i, j: x[i, j] / sums[i])) == ()
+
+
+def test_not_overwritable_by_a_sum_kept_in_the_output() -> None:
+    x, w = te.placeholder((8, 8), name="x"), te.placeholder((8, 8), name="w")
+    k = te.reduce_axis((0, 8), name="k")
+    out = te.compute((8, 8), lambda i, j: te.sum(x[i, k] * w[k, j], axis=k), name="out")
+    assert overwritable(te.create_prim_func([x, w, out])) == ()
+
+
+def test_not_overwritable_when_tiles_overlap() -> None:
+    from tvm.script import tirx as T
+
+    @T.prim_func(s_tir=True)
+    def overlapping(x: T.Buffer((10,), "float32"), out: T.Buffer((10,), "float32")):
+        for tile, i in T.grid(2, 8):
+            with T.sblock("out"):
+                v = T.axis.spatial(10, tile * 2 + i)
+                out[v] = x[v] + T.float32(1)
+
+    @T.prim_func(s_tir=True)
+    def tiled(x: T.Buffer((10,), "float32"), out: T.Buffer((10,), "float32")):
+        for tile, i in T.grid(2, 8):
+            with T.sblock("out"):
+                v = T.axis.spatial(10, tile * 8 + i)
+                T.where(tile * 8 + i < 10)
+                out[v] = x[v] + T.float32(1)
+
+    assert overwritable(overlapping) == () and overwritable(tiled) == (0,)
+
+
+def test_equal_weights_are_stored_once(tmp_path: Path) -> None:
+    shared = nn.Conv2d(256, 256, 1)
+    network = lowered(nn.Sequential(nn.Conv2d(3, 256, 1), shared, nn.ReLU(), shared), torch.randn(1, 3, 8, 8))
+    weights = 4 * (256 * 3 + 256 + 256 * 256 + 256)
+    assert weight_bytes(network) == weights
+    build_library(network, CORE, tmp_path / "model.so")
+    assert weights < (tmp_path / "model.so").stat().st_size < weights + 100_000
