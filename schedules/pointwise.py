@@ -20,14 +20,16 @@ from schedules.kernel import (
     largest_divisor,
     round_up,
 )
+from schedules.microkernel import INTERLEAVED, PAIRED, STYLES, VECTOR, Tile, style_of
+from schedules.splice import mark
 from schedules.tile import fold_epilogue, partition, unroll_all, vectorize_channels
 from targets.cores import Core
 
 KIND = "pointwise"
 
 BYTES = 4
-ROWS = (7, 8, 6, 5, 4)
-"""Row tiles, best first: with eight columns, seven rows take 14 accumulators (REFERENCE section 4)."""
+ROWS = {VECTOR: (7, 8, 6, 5, 4), PAIRED: (8, 7, 6, 5, 4), INTERLEAVED: (8, 7, 6, 5, 4)}
+"""Row tiles by load style, best first: with eight columns, seven rows take 14 sums (REFERENCE section 4)."""
 COLUMNS = (8,)
 REDUCTION_STEP = 4
 
@@ -51,7 +53,7 @@ def define(data: te.Tensor, weight: te.Tensor, channels: int, stride: tuple[int,
         KIND,
         (batch * area, int(weight.shape[1])),
         product,
-        {"m": batch * area, "k": inputs, "n": channels},
+        {"m": batch * area, "k": inputs, "n": channels, **({} if stride == (1, 1) else {"stride": stride[0]})},
         batch * area * inputs * channels,
     )
     return te.compute(
@@ -63,15 +65,26 @@ def define(data: te.Tensor, weight: te.Tensor, channels: int, stride: tuple[int,
 
 def default(workload: Workload, core: Core) -> Decisions:
     """The tile and loop order to use when nothing is tuned for `core`."""
-    rows = largest_divisor(workload["m"], ROWS) or ROWS[0]
     columns = largest_divisor(round_up(workload["n"], CHANNEL_MULTIPLE), COLUMNS) or CHANNEL_MULTIPLE
+    style = style_of(core)
+    rows = largest_divisor(workload["m"], ROWS[style])
+    if rows is None or not _written_out(workload, rows, columns, style):
+        style = VECTOR
+        rows = largest_divisor(workload["m"], ROWS[style]) or ROWS[style][0]
     return {
         "rows": min(rows, workload["m"]),
         "columns": columns,
         "step": REDUCTION_STEP,
         "vector_loads": int(workload["k"] % REDUCTION_STEP == 0),
+        "load_style": STYLES.index(style),
         "panels_outside": int(_panels_outside(workload, core)),
     }
+
+
+def _written_out(workload: Workload, rows: int, columns: int, style: str) -> bool:
+    """Whether the inner loop can be the one of microkernel.py: whole tiles of neighbouring pixels."""
+    depth = workload["k"]
+    return style != VECTOR and "stride" not in workload.shape and Tile(rows, columns, depth, depth, style).fits
 
 
 def _panels_outside(workload: Workload, core: Core) -> bool:
@@ -91,7 +104,8 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
     total = sch.get_sblock(KIND)
     sch.transform_layout(total, ("read", 1), lambda k, n: (n // columns, k, n % columns))
     output = fold_epilogue(sch, total)
-    pixels = sch.reindex(total, ("read", 0)) if decisions["vector_loads"] else None
+    by_vectors = decisions["vector_loads"] and not decisions["load_style"]
+    pixels = sch.reindex(total, ("read", 0)) if by_vectors else None
     _, height, width, _ = (int(sch.get(loop).extent) for loop in sch.get_loops(output))
     sch.transform_block_layout(output, lambda b, y, x, n: ((b * height + y) * width + x, n))
     m, n = sch.get_loops(output)
@@ -107,6 +121,10 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
     partition(sch, row_tile, panel)
     sch.compute_at(total, tile, preserve_unit_loops=True)
     row, column, k = sch.get_loops(total)[-3:]
+    if decisions["load_style"]:
+        depth = int(sch.get(k).extent)
+        mark(sch, row, Tile(rows, columns, depth, depth, STYLES[decisions["load_style"]]))
+        return
     vector, lane = sch.split(column, [None, LANES])
     outer, inner = sch.split(k, [None, decisions["step"]])
     sch.reorder(outer, inner, row, vector, lane)
