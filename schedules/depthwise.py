@@ -10,8 +10,11 @@ from __future__ import annotations
 from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
 
-from schedules.kernel import LANES, Decisions, Workload, anchor, largest_divisor
-from schedules.tile import fold_epilogue, partition, unroll_all, vectorize_channels
+from schedules.kernel import LANES, Decisions, Workload, anchor, largest_divisor, workload_of
+from schedules.microkernel import STYLES, style_of
+from schedules.splice import mark_steps
+from schedules.stencil import Frame
+from schedules.tile import fold_epilogue, partition, unroll_all
 from schedules.window import Window, padded_load
 from targets.cores import Core
 
@@ -19,6 +22,12 @@ KIND = "depthwise"
 
 COLUMNS = (7, 4, 6, 5, 8)
 """Outputs along a row per step, best first: with a 3x3 filter's nine vectors, seven leave no spill."""
+
+BLOCKS = (16, 8, 4)
+"""Channels per block, best first: 16 are a cache line, which is then read once."""
+
+STRIP_PIXELS = 28
+"""Pixels of a row in a strip: three rows of so many lines stay in any L1, whatever sets they fall in."""
 
 MAX_TAPS = 49
 """A filter is unrolled whole, which beyond 7x7 makes more code than an instruction cache holds."""
@@ -44,32 +53,72 @@ def define(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor:
 
     shape = {"h": out_height, "w": out_width, "c": channels, **window.shape()}
     outputs = batch * out_height * out_width * channels
-    return anchor(
-        KIND, (batch, out_height, out_width, channels), product, shape, outputs * kernel_height * kernel_width
-    )
+    taps = kernel_height * kernel_width
+    extents = (batch, out_height, out_width, channels)
+    details = window.details() | {"height": height, "width": width}
+    return anchor(KIND, extents, product, shape, outputs * taps, details)
 
 
-def default(workload: Workload, core: Core) -> Decisions:  # noqa: ARG001  (every kind takes the core)
-    """The channel block and the outputs per step to use when nothing is tuned for `core`."""
-    columns = largest_divisor(workload["w"], COLUMNS) or COLUMNS[0]
+def default(workload: Workload, core: Core) -> Decisions:
+    """The blocks and the outputs per step to use when nothing is tuned for `core`."""
+    columns = min(largest_divisor(workload["w"], COLUMNS) or COLUMNS[0], workload["w"])
+    style = STYLES.index(style_of(core))
     return {
-        "columns": min(columns, workload["w"]),
-        "block": LANES,
+        "columns": columns,
+        "strip": _strip(workload, columns),
+        "block": largest_divisor(workload["c"], BLOCKS) or LANES,
+        "load_style": style,
+        "written_out": int(_frame(workload, columns, STYLES[style]).fits),
     }
 
 
+def _strip(workload: Workload, columns: int) -> int:
+    """Steps side by side that go down the image together, so that their rows are still near for the next."""
+    steps = -(-workload["w"] // columns)
+    return next(
+        (
+            steps // parts
+            for parts in range(1, steps)
+            if steps % parts == 0 and steps // parts * columns * workload["stride"] <= STRIP_PIXELS
+        ),
+        1,
+    )
+
+
+def _frame(workload: Workload, columns: int, style: str) -> Frame:
+    shape, details = workload.shape, workload.details
+    return Frame(
+        size=(details["height"], details["width"]),
+        outputs=(shape["h"], shape["w"]),
+        channels=shape["c"],
+        kernel=(shape["kernel"], shape.get("kernel_width", shape["kernel"])),
+        stride=(shape["stride"], shape.get("stride_width", shape["stride"])),
+        padding=(details["top"], details["left"]),
+        dilation=(shape.get("dilation", 1), details["dilation_width"]),
+        columns=columns,
+        style=style,
+    )
+
+
 def schedule(sch: Schedule, decisions: Decisions) -> None:
-    """Lay the kernel out: rows, channel blocks, then steps along the row with the filter in registers."""
+    """Lay the kernel out: strips of columns, blocks of channels, rows, then steps along the row."""
+    workload = workload_of(sch)
+    assert workload is not None
+    columns, style = decisions["columns"], STYLES[decisions["load_style"]]
     total = sch.get_sblock(KIND)
     output = fold_epilogue(sch, total)
     batch, y, x, c = sch.get_loops(output)
-    step, column = sch.split(x, [None, decisions["columns"]])
-    block, channel = sch.split(c, [None, decisions["block"]])
-    sch.reorder(batch, y, block, step, column, channel)
-    unroll_all(sch, column, vectorize_channels(sch, channel))
-    partition(sch, y, step, block)
+    strip, step, column = sch.split(x, [None, decisions["strip"], columns])
+    block, vector, lane = sch.split(c, [None, decisions["block"] // LANES, LANES])
+    sch.reorder(batch, strip, block, y, vector, step, column, lane)
+    sch.vectorize(lane)
+    sch.unroll(column)
+    partition(sch, block, y, step)
     sch.compute_at(total, step, preserve_unit_loops=True)
     column, channel, r, s = sch.get_loops(total)[-4:]
+    if decisions["written_out"]:
+        mark_steps(sch, column, _frame(workload, columns, style))
+        return
     vector, lane = sch.split(channel, [None, LANES])
     sch.reorder(r, s, column, vector, lane)
     unroll_all(sch, r, s, column, vector)

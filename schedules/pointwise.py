@@ -21,7 +21,7 @@ from schedules.kernel import (
     round_up,
 )
 from schedules.microkernel import INTERLEAVED, PAIRED, STYLES, VECTOR, Tile, style_of
-from schedules.splice import mark
+from schedules.splice import mark_tile
 from schedules.tile import fold_epilogue, partition, unroll_all, vectorize_channels
 from targets.cores import Core
 
@@ -122,8 +122,7 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
     sch.compute_at(total, tile, preserve_unit_loops=True)
     row, column, k = sch.get_loops(total)[-3:]
     if decisions["load_style"]:
-        depth = int(sch.get(k).extent)
-        mark(sch, row, Tile(rows, columns, depth, depth, STYLES[decisions["load_style"]]))
+        mark_tile(sch, row, int(sch.get(k).extent), STYLES[decisions["load_style"]])
         return
     vector, lane = sch.split(column, [None, LANES])
     outer, inner = sch.split(k, [None, decisions["step"]])

@@ -1,66 +1,114 @@
-"""Puts written-out inner loops (microkernel.py) where a schedule asked for them.
+"""Puts written-out inner loops (microkernel.py, stencil.py) where a schedule asked for them.
 
-A schedule marks the outermost loop of a tile's sum with `mark()`: an annotation, which traces keep. After
-the schedule is applied `splice()` replaces each marked loop nest by a call of the tile's function, whose
-LLVM IR is attached to the call by TVM's `pragma_import_llvm`.
+A schedule marks the outermost loop of a tile's sum: an annotation, which traces keep. After the schedule
+is applied, `splice()` replaces each marked loop nest by calls of the tile's function, whose LLVM IR is
+attached to the call by TVM's `pragma_import_llvm`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from tvm import ir, tirx
 from tvm.s_tir import SBlock, SBlockRealize, Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from schedules.microkernel import Tile, llvm_ir
+from schedules import microkernel, stencil
 
-_MARK = "armature.microkernel"
+_TILE = "armature.tile"
+_STEPS = "armature.steps"
+_LOOPS = {_TILE: 3, _STEPS: 4}
+"""How many loops of the block a mark stands on the outermost of."""
 
 
-def mark(sch: Schedule, loop: LoopRV, tile: Tile) -> None:
-    """Ask for the nest at `loop` (rows, columns, inputs; of a block with its init) to become `tile`."""
-    sch.annotate(loop, _MARK, " ".join(str(part) for part in (tile.pitch, tile.style)))
+def mark_tile(sch: Schedule, rows: LoopRV, pitch: int, style: str) -> None:
+    """Ask for the nest at `rows` (rows, columns, inputs; of a block with its init) to be a `microkernel.Tile`.
+
+    `pitch`: elements from a row's pixel to the next row's.
+    """
+    sch.annotate(rows, _TILE, f"{pitch} {style}")
+
+
+def mark_steps(sch: Schedule, columns: LoopRV, frame: stencil.Frame) -> None:
+    """Ask for the nest at `columns` (columns, lanes, window) to be the steps of a depthwise convolution."""
+    sch.annotate(columns, _STEPS, frame.spelled())
 
 
 def splice(sch: Schedule) -> None:
-    """Replace every marked nest by a call. Nothing may be scheduled afterwards."""
+    """Replace every marked nest by calls. Nothing may be scheduled afterwards."""
     for block in sch.get_child_blocks(sch.get_sblock("root")):
-        for loop in sch.get_loops(block)[-3:-2]:
-            asked = sch.get(loop).annotations.get(_MARK)
+        loops = sch.get_loops(block)
+        for name, count in _LOOPS.items():
+            asked = sch.get(loops[-count]).annotations.get(name) if len(loops) >= count else None
             if asked is not None:
-                pitch, style = str(asked).split(" ")
-                _replace(sch, block, loop, int(pitch), style)
+                _replace(sch, block, loops[-count:], name, str(asked))
+                break
 
 
-def _replace(sch: Schedule, block: SBlockRV, loop: LoopRV, pitch: int, style: str) -> None:
-    nest = [sch.get(each) for each in sch.get_loops(block)[-3:]]
-    rows, columns, depth = (int(each.extent) for each in nest)
-    tile = Tile(rows, columns, depth, pitch, style)
-    stmt: tirx.Stmt = _call(sch.get(block), nest[-1].body, tile)
-    for each in reversed(nest):
-        stmt = tirx.For(each.loop_var, each.min, 1, tirx.ForKind.SERIAL, stmt)
-    sch.state.replace(sch.get_sref(loop), stmt)
+def _replace(sch: Schedule, block: SBlockRV, nest: list[LoopRV], name: str, asked: str) -> None:
+    loops = [sch.get(loop) for loop in nest]
+    extents = [int(loop.extent) for loop in loops]
+    realize, old = loops[-1].body, sch.get(block)
+    if name == _TILE:
+        pitch, style = asked.split(" ")
+        body = _tile_call(old, microkernel.Tile(*extents, int(pitch), style))
+    else:
+        body = _step_calls(old, stencil.Frame.read(asked))
+    axes = [axis.var for axis in old.iter_vars][-len(loops) :]
+    spans = dict(zip(axes, extents, strict=True))
+    reads, writes = ([_region(each, spans) for each in touched] for touched in (old.reads, old.writes))
+    new = SBlock(old.iter_vars, reads, writes, old.name_hint, body)
+    stmt: tirx.Stmt = SBlockRealize(realize.iter_values, tirx.const(True), new)
+    for loop in reversed(loops):
+        stmt = tirx.For(loop.loop_var, loop.min, 1, tirx.ForKind.SERIAL, stmt)
+    sch.state.replace(sch.get_sref(nest[0]), stmt)
 
 
-def _call(block: SBlock, realize: SBlockRealize, tile: Tile) -> SBlockRealize:
-    """The block as a call on the tile that starts where the loops do."""
-    row, column, depth = (axis.var for axis in block.iter_vars)
-    sums = tirx.BufferLoad(block.body.buffer, block.body.indices)
+def _tile_call(block: SBlock, tile: microkernel.Tile) -> tirx.Stmt:
+    """The tile that starts where the loops do."""
     product = block.body.value.b
-    addresses = [tirx.address_of(load) for load in (sums, product.a, product.b)]
-    call = tirx.AttrStmt(
-        tirx.const(0),
-        "pragma_import_llvm",
-        ir.StringImm(llvm_ir(tile)),
-        tirx.Evaluate(tirx.call_extern("void", tile.name, *addresses)),
-    )
-    spans = {row: tile.rows, column: tile.columns, depth: tile.depth}
-    reads = [_region(touched, spans) for touched in block.reads]
-    writes = [_region(touched, spans) for touched in block.writes]
-    new = SBlock(block.iter_vars, reads, writes, block.name_hint, call)
-    return SBlockRealize(realize.iter_values, realize.predicate, new)
+    return _call(tile.name, microkernel.llvm_ir(tile), _sums(block), product.a, product.b)
 
 
-def _region(touched: ir.TensorRegion, spans: dict[tirx.Var, int]) -> ir.TensorRegion:
+def _step_calls(block: SBlock, frame: stencil.Frame) -> tirx.Stmt:
+    """The kinds of step, told apart by where the step is."""
+    _, y, x = (axis.var for axis in block.iter_vars[:3])
+    product = block.body.value.b
+    pixel = product.a if isinstance(product.a, ir.TensorLoad) else product.a.args[1]
+    image, _, _, channel = pixel.indices
+
+    def call(step: stencil.Step) -> tirx.Stmt:
+        row = y * frame.stride[0] - frame.padding[0] + step.taps[0] * frame.dilation[0]
+        column = x * frame.stride[1] - frame.padding[1] + step.pixels[0]
+        first = tirx.BufferLoad(pixel.source, [image, row, column, channel])
+        weights = tirx.BufferLoad(product.b.source, [0, 0, product.b.indices[-1]])
+        return _call(step.name, stencil.llvm_ir(step), _sums(block), first, weights)
+
+    rows = [
+        (end, _chosen(x, [(until, call(frame.step(taps, part))) for until, part in frame.columns_spans()]))
+        for end, taps in frame.rows_spans()
+    ]
+    return _chosen(y, rows)
+
+
+def _chosen(position: tirx.Var, cases: list[tuple[int, tirx.Stmt]]) -> tirx.Stmt:
+    """The first case whose end lies beyond `position`."""
+    *before, (_, stmt) = cases
+    for end, case in reversed(before):
+        stmt = tirx.IfThenElse(position < end, case, stmt)
+    return stmt
+
+
+def _sums(block: SBlock) -> ir.Expr:
+    return tirx.BufferLoad(block.body.buffer, block.body.indices)
+
+
+def _call(name: str, code: str, *places: ir.Expr) -> tirx.Stmt:
+    called = tirx.Evaluate(tirx.call_extern("void", name, *(tirx.address_of(place) for place in places)))
+    return tirx.AttrStmt(tirx.const(0), "pragma_import_llvm", ir.StringImm(code), called)
+
+
+def _region(touched: ir.TensorRegion, spans: Mapping[tirx.Var, int]) -> ir.TensorRegion:
     """What a tile touches, from what its first element does: an axis that a loop walks, in part; others whole."""
     ranges = []
     for one, extent in zip(touched.region, touched.source.ty.shape, strict=True):

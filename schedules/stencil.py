@@ -1,0 +1,350 @@
+"""The depthwise step written out: a few outputs of a row by four channels, as LLVM IR around assembly.
+
+LLVM merges what border and interior steps have in common into small blocks with branches between them, and
+loads 128 bits at a time. Here every kind of step is straight code: the taps that lie outside are left out,
+filters stay in registers between steps, and loads go among the multiply-adds in the core's `style`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+from schedules.kernel import LANES
+from schedules.microkernel import PAIRED, VECTOR, VECTORS
+
+MAX_TAPS = 9
+"""Filters of more taps do not stay in registers."""
+
+MAX_KINDS = 12
+"""Kinds of step that are written out in one kernel: more is more code than an instruction cache likes."""
+
+_BYTES = 4
+_KEPT = 3
+"""Registers left to the epilogue between steps: bias and the two limits of ReLU6."""
+_REACH = 32512
+"""Bytes from one base register: a multiple of 128 within what `ldr` of 64 bits reaches (Arm ARM, C6.2)."""
+_FIRST_SCRATCH, _SCRATCHES = 9, 6  # general registers
+
+
+@dataclass(frozen=True)
+class Step:
+    """`columns` neighbouring outputs of a row, and which of their window lies inside the image."""
+
+    columns: int
+    kernel: tuple[int, int]
+    stride: int
+    dilation: tuple[int, int]
+    taps: tuple[int, int]
+    """The window's rows inside: first, and one after the last."""
+    pixels: tuple[int, int]
+    """Columns inside, counted from the first output's leftmost tap: first, and one after the last."""
+    pitch: tuple[int, int]
+    """Elements from a row of the image to the next, and from a pixel to the next."""
+    style: str
+
+    @property
+    def name(self) -> str:
+        """The function's name in LLVM IR."""
+        parts = (self.columns, *self.kernel, self.stride, *self.dilation, *self.taps, *self.pixels, *self.pitch)
+        return f"armature_step_{'_'.join(map(str, parts))}_{self.style}"
+
+    @cached_property
+    def products(self) -> list[tuple[int, int, tuple[int, int]]]:
+        """(output, tap, pixel) of every multiply-add, ordered so that an output's are far apart."""
+        height, width = self.kernel
+        found = []
+        for r in range(max(0, self.taps[0]), min(height, self.taps[1])):
+            for s in range(width):
+                for column in range(self.columns):
+                    pixel = column * self.stride + s * self.dilation[1]
+                    if self.pixels[0] <= pixel < self.pixels[1]:
+                        found.append((column, r * width + s, (r, pixel)))
+        return found
+
+    @property
+    def registers(self) -> tuple[int, int, int]:
+        """Vector registers of filter, sums and pixels."""
+        taps = self.kernel[0] * self.kernel[1]
+        return taps, self.columns, VECTORS - _KEPT - taps - self.columns
+
+    @property
+    def fits(self) -> bool:
+        """Whether the pixels that are alive at once find registers."""
+        return self.kernel[0] * self.kernel[1] <= MAX_TAPS and _registers(self) is not None
+
+    def base(self, pixel: tuple[int, int]) -> tuple[tuple[int, int], int]:
+        """The base register of a pixel, by (row, part of the row), and its offset in bytes."""
+        offset = (pixel[1] - self.pixels[0]) * self.pitch[1] * _BYTES
+        return (pixel[0] - self.taps[0], offset // _REACH), offset % _REACH
+
+
+def llvm_ir(step: Step) -> str:
+    """LLVM IR of `void NAME(sums, pixels, filter)`, which fills `sums` [columns][LANES].
+
+    `pixels` points at the first pixel inside the image, `filter` at the first tap of four channels.
+    """
+    taps, sums, temporary = step.registers
+    bases = sorted({step.base(pixel)[0] for _, _, pixel in step.products})
+    lines = []
+    for tap in range(taps):
+        lines.append(f"%f{tap} = getelementptr inbounds float, ptr %filter, i64 {tap * step.pitch[1]}")
+        lines.append(f"%w{tap} = load <4 x float>, ptr %f{tap}, align 16, !invariant.load !0")
+    for at, (row, part) in enumerate(bases):
+        offset = row * step.dilation[0] * step.pitch[0] * _BYTES + part * _REACH
+        lines.append(f"%b{at} = getelementptr inbounds i8, ptr %pixels, i64 {offset}")
+    results = ", ".join(["<4 x float>"] * sums)
+    outputs = [f"=&{{v{taps + at}}}" for at in range(sums)]
+    inputs = [f"{{v{tap}}}" for tap in range(taps)] + [f"{{x{at}}}" for at in range(len(bases))]
+    clobbers = [f"~{{v{taps + sums + at}}}" for at in range(temporary)]
+    clobbers += [f"~{{x{_FIRST_SCRATCH + at}}}" for at in range(_SCRATCHES)] + ["~{memory}"]
+    values = [f"<4 x float> %w{tap}" for tap in range(taps)] + [f"ptr %b{at}" for at in range(len(bases))]
+    text = "\\0A".join(assembly(step))
+    constraints = ",".join(outputs + inputs + clobbers)
+    type_ = f"{{ {results} }}" if sums > 1 else results
+    lines.append(f'%r = call {type_} asm sideeffect "{text}", "{constraints}"({", ".join(values)})')
+    for at in range(sums):
+        value = "%r" if sums == 1 else f"%v{at}"
+        if sums > 1:
+            lines.append(f"{value} = extractvalue {type_} %r, {at}")
+        lines.append(f"%p{at} = getelementptr inbounds <4 x float>, ptr %sums, i64 {at}")
+        lines.append(f"store <4 x float> {value}, ptr %p{at}, align 16")
+    body = "".join(f"  {line}\n" for line in lines)
+    return (
+        'target triple = "aarch64-unknown-linux-gnu"\n'
+        f"define void @{step.name}(ptr %sums, ptr %pixels, ptr %filter) alwaysinline {{\n"
+        f"{body}  ret void\n}}\n!0 = !{{}}\n"
+    )
+
+
+def assembly(step: Step) -> list[str]:
+    """The instructions, one a line: filter in v0 and up, then sums, then pixels."""
+    lines = _Issue(step).lines()
+    computed = {column for column, _, _ in step.products}
+    taps = step.registers[0]
+    return lines + [f"movi v{taps + column}.4s, #0" for column in range(step.columns) if column not in computed]
+
+
+def _last_uses(step: Step) -> dict[tuple[int, int], int]:
+    return {pixel: at for at, (_, _, pixel) in enumerate(step.products)}
+
+
+def _order(step: Step) -> list[tuple[int, int]]:
+    """Pixels in the order of their first use."""
+    return list(dict.fromkeys(pixel for _, _, pixel in step.products))
+
+
+def _registers(step: Step) -> dict[tuple[int, int], int] | None:
+    """A register for each pixel: that which has been free the longest; None when there are too few."""
+    taps, sums, temporary = step.registers
+    last = _last_uses(step)
+    free_from = {taps + sums + at: -1 for at in range(temporary)}
+    first: dict[tuple[int, int], int] = {}
+    for at, (_, _, pixel) in enumerate(step.products):
+        first.setdefault(pixel, at)
+    found = {}
+    for pixel in _order(step):
+        register = min(free_from, key=lambda each: free_from[each], default=None)
+        if register is None or free_from[register] >= first[pixel]:
+            return None
+        found[pixel] = register
+        free_from[register] = last[pixel]
+    return found
+
+
+class _Issue:
+    """A step's instructions in the order in which a core that issues two at a time would like them.
+
+    Multiply-adds keep their order; a pixel's loads start when its register is free, in the order of first
+    use. Cycles are counted to know what is ready, with the latencies of docs/pricing.md.
+    """
+
+    LOADED, COPIED, INSERTED, SUMMED = 4, 3, 3, 4  # cycles: ldr d or q, ldr x, ins, fmla to its own sum
+    AHEAD = 4  # pixels under way, at least
+
+    def __init__(self, step: Step) -> None:
+        registers = _registers(step)
+        assert registers is not None
+        self.step, self.registers = step, registers
+        self.bases = sorted({step.base(pixel)[0] for _, _, pixel in step.products})
+        self.waiting = _order(step)
+        self.scratch = {pixel: f"x{_FIRST_SCRATCH + at % _SCRATCHES}" for at, pixel in enumerate(self.waiting)}
+        self.starts = self._starts()
+        self.at = 0  # multiply-adds issued
+        self.cycle = 0
+        self.halves: dict[tuple[int, int], int] = {}  # lower half under way, upper one not yet asked for
+        self.pending: dict[tuple[int, int], int] = {}  # both under way, and when they are there
+        self.ready: dict[tuple[int, int], int] = {}
+        self.sums: dict[int, int] = {}
+
+    def _starts(self) -> dict[tuple[int, int], int]:
+        """The multiply-adds after which each pixel's register is free."""
+        last = _last_uses(self.step)
+        owner: dict[int, tuple[int, int]] = {}
+        starts = {}
+        for pixel in self.waiting:
+            before = owner.get(self.registers[pixel])
+            starts[pixel] = 0 if before is None else last[before] + 1
+            owner[self.registers[pixel]] = pixel
+        return starts
+
+    def lines(self) -> list[str]:
+        """All of them."""
+        found: list[str] = []
+        while self.at < len(self.step.products):
+            found += self._one_cycle()
+            self.cycle += 1
+        return found
+
+    def _one_cycle(self) -> list[str]:
+        if self.step.style == PAIRED:
+            loads = self._load() if self._insertable() or self._behind() else []
+            if loads:
+                return loads + self._insert()
+            return self._multiply() + self._upper() or self._load() + self._insert() or self._upper()
+        product = self._multiply()
+        other = self._insert() or self._upper() or self._load()
+        if not product and other and other[0].startswith("ins"):
+            return other + (self._upper() or self._load())
+        return product + other
+
+    def _behind(self) -> bool:
+        needed = {pixel for _, _, pixel in self.step.products[self.at : self.at + 2 * self.step.columns]}
+        under_way = len(self.halves) + len(self.pending)
+        return under_way == 0 and any(pixel in self.waiting for pixel in needed) or (
+            under_way < self.AHEAD and not self._can_multiply()
+        )
+
+    def _can_multiply(self) -> bool:
+        column, _, pixel = self.step.products[self.at]
+        return self.ready.get(pixel, self.cycle + 1) <= self.cycle and self.sums.get(column, 0) <= self.cycle
+
+    def _multiply(self) -> list[str]:
+        if self.at == len(self.step.products) or not self._can_multiply():
+            return []
+        column, tap, pixel = self.step.products[self.at]
+        operation = "fmla" if column in self.sums else "fmul"
+        self.at += 1
+        self.sums[column] = self.cycle + self.SUMMED
+        target = self.step.registers[0] + column
+        return [f"{operation} v{target}.4s, v{self.registers[pixel]}.4s, v{tap}.4s"]
+
+    def _load(self) -> list[str]:
+        """The next pixel, or the lower half of it."""
+        if not self.waiting or self.starts[self.waiting[0]] > self.at:
+            return []
+        if len(self.halves) + len(self.pending) == _SCRATCHES:
+            return []
+        pixel = self.waiting.pop(0)
+        if self.step.style == VECTOR:
+            self.ready[pixel] = self.cycle  # an out-of-order core waits by itself
+            return [f"ldr q{self.registers[pixel]}, {self._address(pixel, 0)}"]
+        self.halves[pixel] = self.cycle + self.LOADED
+        return [f"ldr d{self.registers[pixel]}, {self._address(pixel, 0)}"]
+
+    def _upper(self) -> list[str]:
+        if not self.halves:
+            return []
+        pixel = next(iter(self.halves))
+        self.pending[pixel] = max(self.halves.pop(pixel), self.cycle + self.COPIED)
+        return [f"ldr {self.scratch[pixel]}, {self._address(pixel, 8)}"]
+
+    def _insertable(self) -> bool:
+        return any(there <= self.cycle for there in self.pending.values())
+
+    def _insert(self) -> list[str]:
+        pixel = next(iter(self.pending), None)
+        if pixel is None or self.pending[pixel] > self.cycle:
+            return []
+        del self.pending[pixel]
+        self.ready[pixel] = self.cycle + self.INSERTED
+        return [f"ins v{self.registers[pixel]}.d[1], {self.scratch[pixel]}"]
+
+    def _address(self, pixel: tuple[int, int], part: int) -> str:
+        base, offset = self.step.base(pixel)
+        return f"[x{self.bases.index(base)}, #{offset + part}]"
+
+
+Inside = tuple[int, int]
+"""First, and one after the last, of what lies inside the image."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where the steps of a depthwise convolution lie in its image; every pair is (height, width)."""
+
+    size: tuple[int, int]
+    outputs: tuple[int, int]
+    channels: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    """At the top and at the left."""
+    dilation: tuple[int, int]
+    columns: int
+    style: str
+
+    def spelled(self) -> str:
+        """As text, for an annotation."""
+        pairs = (self.size, self.outputs, self.kernel, self.stride, self.padding, self.dilation)
+        numbers = [number for pair in pairs for number in pair]
+        return " ".join(map(str, [*numbers, self.channels, self.columns, self.style]))
+
+    @classmethod
+    def read(cls, text: str) -> Frame:
+        """What `spelled` wrote."""
+        *numbers, style = text.split(" ")
+        *ends, channels, columns = map(int, numbers)
+        size, outputs, kernel, stride, padding, dilation = zip(ends[0::2], ends[1::2], strict=True)
+        return cls(size, outputs, channels, kernel, stride, padding, dilation, columns, style)
+
+    @property
+    def fits(self) -> bool:
+        """Whether all its kinds of step can be written out, and are not too much code."""
+        rows, columns = self.rows_spans(), self.columns_spans()
+        return (
+            self.channels % LANES == 0
+            and len(rows) * len(columns) <= MAX_KINDS
+            and all(self.step(taps, part).fits for _, taps in rows for _, part in columns)
+        )
+
+    def rows_spans(self) -> list[tuple[int, Inside]]:
+        """Runs of output rows whose windows have the same rows inside."""
+
+        def inside(y: int) -> Inside:
+            first = y * self.stride[0] - self.padding[0]
+            rows = [r for r in range(self.kernel[0]) if 0 <= first + r * self.dilation[0] < self.size[0]]
+            return (rows[0], rows[-1] + 1) if rows else (0, 0)
+
+        return _runs([(y + 1, inside(y)) for y in range(self.outputs[0])])
+
+    def columns_spans(self) -> list[tuple[int, tuple[int, Inside]]]:
+        """Runs of steps along a row that have as many outputs, and the same columns inside."""
+
+        def part(x: int) -> tuple[int, Inside]:
+            columns = min(self.columns, self.outputs[1] - x)
+            first = x * self.stride[1] - self.padding[1]
+            reach = (columns - 1) * self.stride[1] + (self.kernel[1] - 1) * self.dilation[1] + 1
+            return columns, (min(max(0, -first), reach), max(0, min(reach, self.size[1] - first)))
+
+        starts = range(0, self.outputs[1], self.columns)
+        return _runs([(x + self.columns, part(x)) for x in starts])
+
+    def step(self, taps: Inside, part: tuple[int, Inside]) -> Step:
+        """The step of a run of rows and a run of columns."""
+        columns, pixels = part
+        pitch = (self.size[1] * self.channels, self.channels)
+        return Step(columns, self.kernel, self.stride[1], self.dilation, taps, pixels, pitch, self.style)
+
+
+_T = TypeVar("_T")
+
+
+def _runs(values: list[tuple[int, _T]]) -> list[tuple[int, _T]]:
+    """(End, value) with neighbours of one value made one."""
+    return [
+        (end, value)
+        for at, (end, value) in enumerate(values)
+        if at + 1 == len(values) or values[at + 1][1] != value
+    ]
