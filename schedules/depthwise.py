@@ -10,8 +10,9 @@ from __future__ import annotations
 from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
 
-from schedules.kernel import LANES, Decisions, Workload, anchor, largest_divisor, workload_of
+from schedules.kernel import LANES, Decisions, Workload, anchor, workload_of
 from schedules.microkernel import STYLES, style_of
+from schedules.space import Decider, First, Sampled, dividing_first
 from schedules.splice import mark_steps
 from schedules.stencil import Frame
 from schedules.tile import fold_epilogue, partition, unroll_all
@@ -59,30 +60,38 @@ def define(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor:
     return anchor(KIND, extents, product, shape, outputs * taps, details)
 
 
-def default(workload: Workload, core: Core) -> Decisions:
-    """The blocks and the outputs per step to use when nothing is tuned for `core`."""
-    columns = min(largest_divisor(workload["w"], COLUMNS) or COLUMNS[0], workload["w"])
-    style = STYLES.index(style_of(core))
+def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
+    """The outputs per step, what is walked together, and whether the steps are written out."""
+    columns = decider.choose(dividing_first(workload["w"], COLUMNS))
+    style = style_of(core)
+    written_out = decider.choose((1, 0) if _frame(workload, columns, style).fits else (0,))
     return {
         "columns": columns,
-        "strip": _strip(workload, columns),
-        "block": largest_divisor(workload["c"], BLOCKS) or LANES,
-        "load_style": style,
-        "written_out": int(_frame(workload, columns, STYLES[style]).fits),
+        "strip": decider.choose(_strips(workload, columns)),
+        "block": decider.choose([each for each in BLOCKS if workload["c"] % each == 0] or [LANES]),
+        "load_style": STYLES.index(style),
+        "written_out": written_out,
     }
 
 
-def _strip(workload: Workload, columns: int) -> int:
-    """Steps side by side that go down the image together, so that their rows are still near for the next."""
+def default(workload: Workload, core: Core) -> Decisions:
+    """The decisions to use when nothing is tuned for `core`."""
+    return decide(workload, core, First())
+
+
+def space(sch: Schedule, workload: Workload, core: Core) -> None:
+    """Schedule with decisions drawn from all that are sensible for `core`."""
+    schedule(sch, decide(workload, core, Sampled(sch)))
+
+
+def _strips(workload: Workload, columns: int) -> list[int]:
+    """Numbers of steps side by side that go down the image together, so that their rows are still near for
+    the next: first the widest that is near, then wider ones, then narrower.
+    """
     steps = -(-workload["w"] // columns)
-    return next(
-        (
-            steps // parts
-            for parts in range(1, steps)
-            if steps % parts == 0 and steps // parts * columns * workload["stride"] <= STRIP_PIXELS
-        ),
-        1,
-    )
+    divisors = [each for each in range(1, steps + 1) if steps % each == 0]
+    near = [each for each in divisors if each * columns * workload["stride"] <= STRIP_PIXELS] or [1]
+    return [near[-1], *(each for each in divisors if each > near[-1]), *near[-2::-1]]
 
 
 def _frame(workload: Workload, columns: int, style: str) -> Frame:

@@ -91,8 +91,3 @@ def _read_mark(mark: ir.Map) -> Workload:
 def round_up(value: int, multiple: int) -> int:
     """The smallest multiple of `multiple` that is not below `value`."""
     return -(-value // multiple) * multiple
-
-
-def largest_divisor(value: int, candidates: tuple[int, ...]) -> int | None:
-    """The first of `candidates` (best first) that divides `value`, or None."""
-    return next((candidate for candidate in candidates if value % candidate == 0), None)

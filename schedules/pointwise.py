@@ -17,10 +17,10 @@ from schedules.kernel import (
     Decisions,
     Workload,
     anchor,
-    largest_divisor,
     round_up,
 )
 from schedules.microkernel import INTERLEAVED, PAIRED, STYLES, VECTOR, Tile, style_of
+from schedules.space import Decider, First, Sampled, dividing_first
 from schedules.splice import mark_tile
 from schedules.tile import fold_epilogue, partition, unroll_all, vectorize_channels
 from targets.cores import Core
@@ -30,8 +30,12 @@ KIND = "pointwise"
 BYTES = 4
 ROWS = {VECTOR: (7, 8, 6, 5, 4), PAIRED: (8, 7, 6, 5, 4), INTERLEAVED: (8, 7, 6, 5, 4)}
 """Row tiles by load style, best first: with eight columns, seven rows take 14 sums (REFERENCE section 4)."""
-COLUMNS = (8,)
-REDUCTION_STEP = 4
+COLUMNS = (8, 16, 12)
+"""Output channels per panel, best first."""
+MAX_SUMS = 24
+"""Vector registers for sums, which leaves some for the operands."""
+STEPS = (4, 8)
+"""Input channels per round of the inner loop, best first."""
 
 
 def define(data: te.Tensor, weight: te.Tensor, channels: int, stride: tuple[int, int]) -> te.Tensor:
@@ -63,28 +67,47 @@ def define(data: te.Tensor, weight: te.Tensor, channels: int, stride: tuple[int,
     )
 
 
-def default(workload: Workload, core: Core) -> Decisions:
-    """The tile and loop order to use when nothing is tuned for `core`."""
-    columns = largest_divisor(round_up(workload["n"], CHANNEL_MULTIPLE), COLUMNS) or CHANNEL_MULTIPLE
-    style = style_of(core)
-    rows = largest_divisor(workload["m"], ROWS[style])
-    if rows is None or not _written_out(workload, rows, columns, style):
-        style = VECTOR
-        rows = largest_divisor(workload["m"], ROWS[style]) or ROWS[style][0]
+def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
+    """The tile, the load style and the order of loops."""
+    panels = dividing_first(round_up(workload["n"], CHANNEL_MULTIPLE), COLUMNS)
+    columns = decider.choose([each for each in panels if round_up(workload["n"], CHANNEL_MULTIPLE) % each == 0])
+    rows = {style: _rows(workload, columns, style) for style in dict.fromkeys((style_of(core), VECTOR))}
+    style = STYLES[decider.choose([STYLES.index(style) for style, found in rows.items() if found])]
+    step = decider.choose(STEPS if style == VECTOR else STEPS[:1])
+    outside = int(_panels_outside(workload, core))
     return {
-        "rows": min(rows, workload["m"]),
+        "rows": decider.choose(rows[style]),
         "columns": columns,
-        "step": REDUCTION_STEP,
-        "vector_loads": int(workload["k"] % REDUCTION_STEP == 0),
+        "step": step,
+        "vector_loads": int(workload["k"] % LANES == 0 and step % LANES == 0),
         "load_style": STYLES.index(style),
-        "panels_outside": int(_panels_outside(workload, core)),
+        "panels_outside": decider.choose((outside, 1 - outside)),
     }
+
+
+def default(workload: Workload, core: Core) -> Decisions:
+    """The decisions to use when nothing is tuned for `core`."""
+    return decide(workload, core, First())
+
+
+def space(sch: Schedule, workload: Workload, core: Core) -> None:
+    """Schedule with decisions drawn from all that are sensible for `core`."""
+    schedule(sch, decide(workload, core, Sampled(sch)))
+
+
+def _rows(workload: Workload, columns: int, style: str) -> list[int]:
+    """Row tiles whose sums stay in registers; those of microkernel.py leave no tail."""
+    if style == VECTOR:
+        sums = [rows for rows in ROWS[style] if rows * columns // LANES <= MAX_SUMS]
+        return dividing_first(workload["m"], sums)
+    return [rows for rows in ROWS[style] if _written_out(workload, rows, columns, style)]
 
 
 def _written_out(workload: Workload, rows: int, columns: int, style: str) -> bool:
     """Whether the inner loop can be the one of microkernel.py: whole tiles of neighbouring pixels."""
     depth = workload["k"]
-    return style != VECTOR and "stride" not in workload.shape and Tile(rows, columns, depth, depth, style).fits
+    whole = workload["m"] % rows == 0 and "stride" not in workload.shape
+    return whole and Tile(rows, columns, depth, depth, style).fits
 
 
 def _panels_outside(workload: Workload, core: Core) -> bool:
