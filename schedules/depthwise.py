@@ -10,11 +10,11 @@ from __future__ import annotations
 from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
 
+from schedules.frame import Frame
 from schedules.kernel import LANES, Decisions, Workload, anchor, workload_of
 from schedules.microkernel import STYLES, style_of
 from schedules.space import Decider, First, Sampled, dividing_first
 from schedules.splice import mark_steps
-from schedules.stencil import Frame
 from schedules.tile import fold_epilogue, partition, unroll_all
 from schedules.window import Window, padded_load
 from targets.cores import Core

@@ -29,7 +29,6 @@ _STYLE_OF = {"cortex-a53": PAIRED, "cortex-a55": INTERLEAVED, "cortex-a65": VECT
 """By core; a core that is not here has that of the first it is like, and out-of-order ones VECTOR."""
 
 
-
 def style_of(core: Core) -> str:
     """The load style of `core`."""
     return next((_STYLE_OF[row.name] for row in lineage(core) if row.name in _STYLE_OF), VECTOR)
@@ -46,7 +45,7 @@ _APART = 3  # multiply-adds between the loads of two vectors, at least: a load's
 
 @dataclass(frozen=True)
 class Tile:
-    """A product of `rows` pixels, `pitch` elements apart, by `columns` outputs, summed over `depth` inputs."""
+    """`rows` pixels, `pitch` elements apart, by `columns` outputs, summed over `depth` inputs."""
 
     rows: int
     columns: int
@@ -108,7 +107,8 @@ def llvm_ir(tile: Tile) -> str:
         'target triple = "aarch64-unknown-linux-gnu"\n'
         f"define void @{tile.name}(ptr %sums, ptr %pixels, ptr %weights) alwaysinline {{\n"
         "  %a = ptrtoint ptr %pixels to i64\n  %b = ptrtoint ptr %weights to i64\n"
-        f'  %r = call {{ {results} }} asm sideeffect "{text}", "{constraints}"(i64 %a, i64 %b, i64 {rounds})\n'
+        f'  %r = call {{ {results} }} asm sideeffect "{text}", "{constraints}"'
+        f"(i64 %a, i64 %b, i64 {rounds})\n"
         f"{stores}  ret void\n}}\n"
     )
 
@@ -198,8 +198,8 @@ def _slots(tile: Tile, vectors: list[_Vector], length: int) -> list[int]:
     rest, end = len(vectors) - tile.rows, tight[-1] + _APART
     spread = [end + at * (start + length - end) // rest for at in range(rest)]
     return [
-        slot + length * (slot < vector.free)
-        for vector, slot in zip(vectors, [s - length * (s >= vector.free + length) for s, vector in zip(tight + spread, vectors)], strict=True)
+        vector.free + (slot - vector.free) % length
+        for vector, slot in zip(vectors, tight + spread, strict=True)
     ]
 
 

@@ -57,7 +57,12 @@ def define(data: te.Tensor, weight: te.Tensor, channels: int, stride: tuple[int,
         KIND,
         (batch * area, int(weight.shape[1])),
         product,
-        {"m": batch * area, "k": inputs, "n": channels, **({} if stride == (1, 1) else {"stride": stride[0]})},
+        {
+            "m": batch * area,
+            "k": inputs,
+            "n": channels,
+            **({} if stride == (1, 1) else {"stride": stride[0]}),
+        },
         batch * area * inputs * channels,
     )
     return te.compute(
@@ -70,7 +75,9 @@ def define(data: te.Tensor, weight: te.Tensor, channels: int, stride: tuple[int,
 def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
     """The tile, the load style and the order of loops."""
     panels = dividing_first(round_up(workload["n"], CHANNEL_MULTIPLE), COLUMNS)
-    columns = decider.choose([each for each in panels if round_up(workload["n"], CHANNEL_MULTIPLE) % each == 0])
+    columns = decider.choose(
+        [each for each in panels if round_up(workload["n"], CHANNEL_MULTIPLE) % each == 0]
+    )
     rows = {style: _rows(workload, columns, style) for style in dict.fromkeys((style_of(core), VECTOR))}
     style = STYLES[decider.choose([STYLES.index(style) for style, found in rows.items() if found])]
     step = decider.choose(STEPS if style == VECTOR else STEPS[:1])

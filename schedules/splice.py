@@ -14,6 +14,7 @@ from tvm.s_tir import SBlock, SBlockRealize, Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from schedules import microkernel, stencil
+from schedules.frame import Frame
 
 _TILE = "armature.tile"
 _STEPS = "armature.steps"
@@ -22,14 +23,14 @@ _LOOPS = {_TILE: 3, _STEPS: 4}
 
 
 def mark_tile(sch: Schedule, rows: LoopRV, pitch: int, style: str) -> None:
-    """Ask for the nest at `rows` (rows, columns, inputs; of a block with its init) to be a `microkernel.Tile`.
+    """Ask for the nest at `rows` (rows, columns, inputs) to be a `microkernel.Tile`.
 
-    `pitch`: elements from a row's pixel to the next row's.
+    The block must still have its init. `pitch`: elements from a row's pixel to the next row's.
     """
     sch.annotate(rows, _TILE, f"{pitch} {style}")
 
 
-def mark_steps(sch: Schedule, columns: LoopRV, frame: stencil.Frame) -> None:
+def mark_steps(sch: Schedule, columns: LoopRV, frame: Frame) -> None:
     """Ask for the nest at `columns` (columns, lanes, window) to be the steps of a depthwise convolution."""
     sch.annotate(columns, _STEPS, frame.spelled())
 
@@ -51,9 +52,10 @@ def _replace(sch: Schedule, block: SBlockRV, nest: list[LoopRV], name: str, aske
     realize, old = loops[-1].body, sch.get(block)
     if name == _TILE:
         pitch, style = asked.split(" ")
-        body = _tile_call(old, microkernel.Tile(*extents, int(pitch), style))
+        rows, columns, depth = extents
+        body = _tile_call(old, microkernel.Tile(rows, columns, depth, int(pitch), style))
     else:
-        body = _step_calls(old, stencil.Frame.read(asked))
+        body = _step_calls(old, Frame.read(asked))
     axes = [axis.var for axis in old.iter_vars][-len(loops) :]
     spans = dict(zip(axes, extents, strict=True))
     reads, writes = ([_region(each, spans) for each in touched] for touched in (old.reads, old.writes))
@@ -70,7 +72,7 @@ def _tile_call(block: SBlock, tile: microkernel.Tile) -> tirx.Stmt:
     return _call(tile.name, microkernel.llvm_ir(tile), _sums(block), product.a, product.b)
 
 
-def _step_calls(block: SBlock, frame: stencil.Frame) -> tirx.Stmt:
+def _step_calls(block: SBlock, frame: Frame) -> tirx.Stmt:
     """The kinds of step, told apart by where the step is."""
     _, y, x = (axis.var for axis in block.iter_vars[:3])
     product = block.body.value.b
@@ -109,7 +111,7 @@ def _call(name: str, code: str, *places: ir.Expr) -> tirx.Stmt:
 
 
 def _region(touched: ir.TensorRegion, spans: Mapping[tirx.Var, int]) -> ir.TensorRegion:
-    """What a tile touches, from what its first element does: an axis that a loop walks, in part; others whole."""
+    """What a tile touches, from what its first element does: axes that loops walk in part, others whole."""
     ranges = []
     for one, extent in zip(touched.region, touched.source.ty.shape, strict=True):
         span = next((span for var, span in spans.items() if var.same_as(one.min)), None)

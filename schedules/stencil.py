@@ -9,16 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
 
 from schedules.kernel import LANES
 from schedules.microkernel import PAIRED, VECTOR, VECTORS
 
 MAX_TAPS = 9
 """Filters of more taps do not stay in registers."""
-
-MAX_KINDS = 12
-"""Kinds of step that are written out in one kernel: more is more code than an instruction cache likes."""
 
 _BYTES = 4
 _KEPT = 3
@@ -47,7 +43,15 @@ class Step:
     @property
     def name(self) -> str:
         """The function's name in LLVM IR."""
-        parts = (self.columns, *self.kernel, self.stride, *self.dilation, *self.taps, *self.pixels, *self.pitch)
+        parts = (
+            self.columns,
+            *self.kernel,
+            self.stride,
+            *self.dilation,
+            *self.taps,
+            *self.pixels,
+            *self.pitch,
+        )
         return f"armature_step_{'_'.join(map(str, parts))}_{self.style}"
 
     @cached_property
@@ -123,7 +127,9 @@ def assembly(step: Step) -> list[str]:
     lines = _Issue(step).lines()
     computed = {column for column, _, _ in step.products}
     taps = step.registers[0]
-    return lines + [f"movi v{taps + column}.4s, #0" for column in range(step.columns) if column not in computed]
+    return lines + [
+        f"movi v{taps + column}.4s, #0" for column in range(step.columns) if column not in computed
+    ]
 
 
 def _last_uses(step: Step) -> dict[tuple[int, int], int]:
@@ -169,7 +175,9 @@ class _Issue:
         self.step, self.registers = step, registers
         self.bases = sorted({step.base(pixel)[0] for _, _, pixel in step.products})
         self.waiting = _order(step)
-        self.scratch = {pixel: f"x{_FIRST_SCRATCH + at % _SCRATCHES}" for at, pixel in enumerate(self.waiting)}
+        self.scratch = {
+            pixel: f"x{_FIRST_SCRATCH + at % _SCRATCHES}" for at, pixel in enumerate(self.waiting)
+        }
         self.starts = self._starts()
         self.at = 0  # multiply-adds issued
         self.cycle = 0
@@ -212,9 +220,9 @@ class _Issue:
     def _behind(self) -> bool:
         needed = {pixel for _, _, pixel in self.step.products[self.at : self.at + 2 * self.step.columns]}
         under_way = len(self.halves) + len(self.pending)
-        return under_way == 0 and any(pixel in self.waiting for pixel in needed) or (
-            under_way < self.AHEAD and not self._can_multiply()
-        )
+        if under_way == 0:
+            return any(pixel in self.waiting for pixel in needed)
+        return under_way < self.AHEAD and not self._can_multiply()
 
     def _can_multiply(self) -> bool:
         column, _, pixel = self.step.products[self.at]
@@ -264,87 +272,3 @@ class _Issue:
     def _address(self, pixel: tuple[int, int], part: int) -> str:
         base, offset = self.step.base(pixel)
         return f"[x{self.bases.index(base)}, #{offset + part}]"
-
-
-Inside = tuple[int, int]
-"""First, and one after the last, of what lies inside the image."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Where the steps of a depthwise convolution lie in its image; every pair is (height, width)."""
-
-    size: tuple[int, int]
-    outputs: tuple[int, int]
-    channels: int
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    """At the top and at the left."""
-    dilation: tuple[int, int]
-    columns: int
-    style: str
-
-    def spelled(self) -> str:
-        """As text, for an annotation."""
-        pairs = (self.size, self.outputs, self.kernel, self.stride, self.padding, self.dilation)
-        numbers = [number for pair in pairs for number in pair]
-        return " ".join(map(str, [*numbers, self.channels, self.columns, self.style]))
-
-    @classmethod
-    def read(cls, text: str) -> Frame:
-        """What `spelled` wrote."""
-        *numbers, style = text.split(" ")
-        *ends, channels, columns = map(int, numbers)
-        size, outputs, kernel, stride, padding, dilation = zip(ends[0::2], ends[1::2], strict=True)
-        return cls(size, outputs, channels, kernel, stride, padding, dilation, columns, style)
-
-    @property
-    def fits(self) -> bool:
-        """Whether all its kinds of step can be written out, and are not too much code."""
-        rows, columns = self.rows_spans(), self.columns_spans()
-        return (
-            self.channels % LANES == 0
-            and len(rows) * len(columns) <= MAX_KINDS
-            and all(self.step(taps, part).fits for _, taps in rows for _, part in columns)
-        )
-
-    def rows_spans(self) -> list[tuple[int, Inside]]:
-        """Runs of output rows whose windows have the same rows inside."""
-
-        def inside(y: int) -> Inside:
-            first = y * self.stride[0] - self.padding[0]
-            rows = [r for r in range(self.kernel[0]) if 0 <= first + r * self.dilation[0] < self.size[0]]
-            return (rows[0], rows[-1] + 1) if rows else (0, 0)
-
-        return _runs([(y + 1, inside(y)) for y in range(self.outputs[0])])
-
-    def columns_spans(self) -> list[tuple[int, tuple[int, Inside]]]:
-        """Runs of steps along a row that have as many outputs, and the same columns inside."""
-
-        def part(x: int) -> tuple[int, Inside]:
-            columns = min(self.columns, self.outputs[1] - x)
-            first = x * self.stride[1] - self.padding[1]
-            reach = (columns - 1) * self.stride[1] + (self.kernel[1] - 1) * self.dilation[1] + 1
-            return columns, (min(max(0, -first), reach), max(0, min(reach, self.size[1] - first)))
-
-        starts = range(0, self.outputs[1], self.columns)
-        return _runs([(x + self.columns, part(x)) for x in starts])
-
-    def step(self, taps: Inside, part: tuple[int, Inside]) -> Step:
-        """The step of a run of rows and a run of columns."""
-        columns, pixels = part
-        pitch = (self.size[1] * self.channels, self.channels)
-        return Step(columns, self.kernel, self.stride[1], self.dilation, taps, pixels, pitch, self.style)
-
-
-_T = TypeVar("_T")
-
-
-def _runs(values: list[tuple[int, _T]]) -> list[tuple[int, _T]]:
-    """(End, value) with neighbours of one value made one."""
-    return [
-        (end, value)
-        for at, (end, value) in enumerate(values)
-        if at + 1 == len(values) or values[at + 1][1] != value
-    ]

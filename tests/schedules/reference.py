@@ -104,7 +104,8 @@ def _run(function: tirx.PrimFunc, core: Core, values: list[np.ndarray]) -> np.nd
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "kernel.so"
         tvm.tirx.build(module, target=core.target()).export_library(
-            str(library), fcompile=lambda output, objects, **_: link_shared(list(map(Path, objects)), Path(output))
+            str(library),
+            fcompile=lambda output, objects, **_: link_shared(list(map(Path, objects)), Path(output)),
         )
         session = _board(core).link.session
         name = f"kernel-{next(_NUMBERS)}.so"

@@ -1,4 +1,4 @@
-"""Points of every kind's space: traces replay them, they build for the core, and compute what PyTorch does."""
+"""Points of every kind's space: traces replay them, they build, and they compute what PyTorch does."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ CASES = [
     Case("dense", (1, 33), 70),
     Case("pool", (1, 48, 9, 9), 0, WINDOW),
 ]
-POINTS = [(case, core, seed) for case in CASES for core, seed in zip(cycle(CORES[:3]), range(1, 4), strict=False)]
+POINTS = [
+    (case, core, seed) for case in CASES for core, seed in zip(cycle(CORES[:3]), range(1, 4), strict=False)
+]
 
 
 def drawn(case: Case, core, seed: int) -> Schedule:
