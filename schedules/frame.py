@@ -1,4 +1,4 @@
-"""Which steps a depthwise convolution over an image needs: one kind for the interior, others at its borders."""
+"""Which steps a depthwise convolution needs: one kind for the interior, others at the borders."""
 
 from __future__ import annotations
 

@@ -23,17 +23,19 @@ from schedules.microkernel import INTERLEAVED, PAIRED, STYLES, VECTOR, Tile, sty
 from schedules.space import Decider, First, Sampled, dividing_first
 from schedules.splice import mark_tile
 from schedules.tile import fold_epilogue, partition, unroll_all, vectorize_channels
+from schedules.traffic import Product, Walk
 from targets.cores import Core
 
 KIND = "pointwise"
 
-BYTES = 4
 ROWS = {VECTOR: (7, 8, 6, 5, 4), PAIRED: (8, 7, 6, 5, 4), INTERLEAVED: (8, 7, 6, 5, 4)}
 """Row tiles by load style, best first: with eight columns, seven rows take 14 sums (REFERENCE section 4)."""
 COLUMNS = (8, 16, 12)
 """Output channels per panel, best first."""
 MAX_SUMS = 24
 """Vector registers for sums, which leaves some for the operands."""
+WALKS = 6
+"""Orders of loops in the space: those of the least traffic."""
 STEPS = (4, 8)
 """Input channels per round of the inner loop, best first."""
 
@@ -73,7 +75,7 @@ def define(data: te.Tensor, weight: te.Tensor, channels: int, stride: tuple[int,
 
 
 def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
-    """The tile, the load style and the order of loops."""
+    """The tile, the load style, and what is walked together."""
     panels = dividing_first(round_up(workload["n"], CHANNEL_MULTIPLE), COLUMNS)
     columns = decider.choose(
         [each for each in panels if round_up(workload["n"], CHANNEL_MULTIPLE) % each == 0]
@@ -81,15 +83,24 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
     rows = {style: _rows(workload, columns, style) for style in dict.fromkeys((style_of(core), VECTOR))}
     style = STYLES[decider.choose([STYLES.index(style) for style, found in rows.items() if found])]
     step = decider.choose(STEPS if style == VECTOR else STEPS[:1])
-    outside = int(_panels_outside(workload, core))
+    tile = decider.choose(rows[style])
+    walk = _walks(workload, core, tile, columns)
+    chosen = walk[decider.choose(range(min(len(walk), WALKS)))]
     return {
-        "rows": decider.choose(rows[style]),
+        "rows": tile,
         "columns": columns,
         "step": step,
         "vector_loads": int(workload["k"] % LANES == 0 and step % LANES == 0),
         "load_style": STYLES.index(style),
-        "panels_outside": decider.choose((outside, 1 - outside)),
+        "tiles": chosen.tiles,
+        "panels": chosen.panels,
     }
+
+
+def _walks(workload: Workload, core: Core, rows: int, columns: int) -> list[Walk]:
+    tiles = -(-workload["m"] // rows)
+    panels = round_up(workload["n"], columns) // columns
+    return Product(rows, tiles, columns, panels, workload["k"]).walks(core)
 
 
 def default(workload: Workload, core: Core) -> Decisions:
@@ -117,17 +128,6 @@ def _written_out(workload: Workload, rows: int, columns: int, style: str) -> boo
     return whole and Tile(rows, columns, depth, depth, style).fits
 
 
-def _panels_outside(workload: Workload, core: Core) -> bool:
-    """Whether to walk the pixels once per weight panel, rather than the weights once per row tile.
-
-    What is walked again and again should be the smaller one, and near: a weight matrix that half fills
-    the L1 is kept there while the pixels stream past once.
-    """
-    weights = workload["k"] * workload["n"] * BYTES
-    pixels = workload["m"] * workload["k"] * BYTES
-    return weights > core.l1d_kib * 1024 // 2 and pixels < weights
-
-
 def schedule(sch: Schedule, decisions: Decisions) -> None:
     """Lay the kernel out: tiles of rows x columns, the sum inside, the epilogue on the registers."""
     rows, columns = decisions["rows"], decisions["columns"]
@@ -139,16 +139,11 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
     _, height, width, _ = (int(sch.get(loop).extent) for loop in sch.get_loops(output))
     sch.transform_block_layout(output, lambda b, y, x, n: ((b * height + y) * width + x, n))
     m, n = sch.get_loops(output)
-    row_tile, row = sch.split(m, [None, rows])
-    panel, column = sch.split(n, [None, columns])
-    if decisions["panels_outside"]:
-        sch.reorder(panel, row_tile, row, column)
-        tile = row_tile
-    else:
-        sch.reorder(row_tile, panel, row, column)
-        tile = panel
+    block, tile, row = sch.split(m, [None, decisions["tiles"], rows])
+    group, panel, column = sch.split(n, [None, decisions["panels"], columns])
+    sch.reorder(group, block, panel, tile, row, column)
     unroll_all(sch, row, vectorize_channels(sch, column))
-    partition(sch, row_tile, panel)
+    partition(sch, group, block, panel, tile)
     sch.compute_at(total, tile, preserve_unit_loops=True)
     row, column, k = sch.get_loops(total)[-3:]
     if decisions["load_style"]:

@@ -60,7 +60,7 @@ def _replace(sch: Schedule, block: SBlockRV, nest: list[LoopRV], name: str, aske
     spans = dict(zip(axes, extents, strict=True))
     reads, writes = ([_region(each, spans) for each in touched] for touched in (old.reads, old.writes))
     new = SBlock(old.iter_vars, reads, writes, old.name_hint, body)
-    stmt: tirx.Stmt = SBlockRealize(realize.iter_values, tirx.const(True), new)
+    stmt: tirx.Stmt = SBlockRealize(realize.iter_values, realize.predicate, new)
     for loop in reversed(loops):
         stmt = tirx.For(loop.loop_var, loop.min, 1, tirx.ForKind.SERIAL, stmt)
     sch.state.replace(sch.get_sref(nest[0]), stmt)

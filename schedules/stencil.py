@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from schedules.kernel import LANES
 from schedules.microkernel import PAIRED, VECTOR, VECTORS
 
 MAX_TAPS = 9

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from targets.cores import Core
 
+BYTES = 4
 LINE = 64
 L2_WEIGHT = 6
 """A line from memory against one from the second level: 24 cycles to 4 (docs/pricing.md)."""
@@ -23,44 +24,46 @@ class Walk:
     panels: int
 
 
-def walks(tile_bytes: int, tiles: int, panel_bytes: int, panels: int, core: Core) -> list[Walk]:
-    """All walks that leave no rest, the least traffic first.
-
-    There are `tiles` row tiles, each reading `tile_bytes` of pixels, and `panels` weight panels of
-    `panel_bytes`.
-    """
-    product = _Product(tile_bytes, tiles, panel_bytes, panels, core.l1d_kib * 512, core.l2_kib * 512)
-    found = [Walk(block, group) for block in _divisors(tiles) for group in _divisors(panels)]
-    return sorted(found, key=lambda walk: (product.lines(walk), -walk.tiles, -walk.panels))
-
-
 @dataclass(frozen=True)
-class _Product:
-    tile_bytes: int
-    tiles: int
-    panel_bytes: int
-    panels: int
-    near: int
-    far: int
+class Product:
+    """A matrix product cut into `tiles` row tiles of `rows` by `panels` panels of `columns`, `depth` deep."""
 
-    def lines(self, walk: Walk) -> float:
-        """Lines into the first level, and (weighted) into the second."""
-        blocks, groups = self.tiles // walk.tiles, self.panels // walk.panels
-        pixels, weights = self.tile_bytes * self.tiles, self.panel_bytes * self.panels
-        if self.tile_bytes * walk.tiles <= self.near:
-            first = groups * pixels + blocks * weights
-        elif self.panel_bytes <= self.near:
-            first = self.panels * pixels + blocks * weights
+    rows: int
+    tiles: int
+    columns: int
+    panels: int
+    depth: int
+
+    def walks(self, core: Core) -> list[Walk]:
+        """The walks in whole groups, those of the least traffic first."""
+        blocks = sorted({-(-self.tiles // parts) for parts in range(1, self.tiles + 1)})
+        groups = [each for each in range(1, self.panels + 1) if self.panels % each == 0]
+        found = [Walk(block, group) for block in blocks for group in groups]
+        return sorted(found, key=lambda walk: (self.lines(walk, core), -walk.tiles, -walk.panels))
+
+    def lines(self, walk: Walk, core: Core) -> float:
+        """Lines into the first level, and into the second by their weight."""
+        near, far = core.l1d_kib * 512, core.l2_kib * 512
+        blocks, groups = -(-self.tiles // walk.tiles), self.panels // walk.panels
+        tile, panel = self.rows * self.depth * BYTES, self.columns * self.depth * BYTES
+        pixels, weights = tile * self.tiles, panel * self.panels
+        sums = self.rows * self.tiles * self.columns * self.panels * BYTES
+        edge = self.rows * walk.tiles * LINE  # a panel's columns in a block's rows, which the next one shares
+        first = blocks * weights
+        if walk.tiles == 1 and tile + panel > 2 * near:
+            first += self.panels * pixels
+        elif tile * walk.tiles + edge <= near:
+            first += groups * pixels
+        elif panel <= near:
+            first += self.panels * pixels
         else:
             first = self.panels * pixels + self.tiles * weights
-        if pixels + weights <= self.far or blocks == 1 == groups:
-            second = pixels + weights
-        elif self.panel_bytes * walk.panels <= self.far:
-            second = weights + pixels * (groups if pixels > self.far else 1)
-        else:
-            second = blocks * weights + pixels
+        parts = max(1, LINE // (self.columns * BYTES))
+        first += sums * (1 if edge <= near // 2 and (walk.panels > 1 or groups == 1) else parts)
+        second = float(pixels + weights)
+        if second > far and (blocks, groups) != (1, 1):
+            if panel * walk.panels <= far:
+                second = weights + pixels * (groups if pixels > far else 1)
+            else:
+                second = pixels + blocks * weights
         return (first + L2_WEIGHT * second) / LINE
-
-
-def _divisors(number: int) -> list[int]:
-    return [each for each in range(1, number + 1) if number % each == 0]
