@@ -14,6 +14,7 @@ from tvm.tirx import PrimFunc
 import schedules
 from schedules import elementwise
 from schedules.kernel import Workload, workload_of, written_workload
+from schedules.splice import splice
 from targets.cores import Core
 
 
@@ -50,5 +51,6 @@ def schedule_kernel(function: PrimFunc, core: Core) -> Scheduled:
     else:
         kind = kinds()[workload.kind]
         kind.schedule(sch, kind.default(workload, core))
+    splice(sch)
     scheduled = sch.mod["main"].with_attr("tirx.is_scheduled", True)
     return Scheduled(scheduled, workload, "default")

@@ -9,7 +9,8 @@ from __future__ import annotations
 from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
 
-from schedules.kernel import CHANNEL_MULTIPLE, LANES, Decisions, Workload, anchor, largest_divisor
+from schedules.kernel import CHANNEL_MULTIPLE, LANES, Decisions, Workload, anchor, round_up
+from schedules.space import Decider, First, Sampled, dividing_first
 from schedules.tile import fold_epilogue, partition, unroll_all
 from schedules.window import Window, padded_load
 from targets.cores import Core
@@ -18,7 +19,12 @@ KIND = "conv"
 
 COLUMNS = (7, 8, 6, 5, 4)
 """Outputs along a row per tile, best first."""
-REDUCTION_STEP = 4
+PANELS = (8, 16, 12)
+"""Output channels per panel, best first."""
+MAX_SUMS = 24
+"""Vector registers for sums, which leaves some for the operands."""
+STEPS = (4, 2, 8)
+"""Input channels per round of the inner loop, best first."""
 UNROLLED_TAPS = 32
 """A sum of at most so many products (a stem's 3x3x3) is unrolled whole."""
 
@@ -63,14 +69,22 @@ def define(
     )
 
 
-def default(workload: Workload, core: Core) -> Decisions:  # noqa: ARG001  (every kind takes the core)
-    """The tile to use when nothing is tuned for `core`."""
-    columns = largest_divisor(workload["w"], COLUMNS) or COLUMNS[0]
-    return {
-        "columns": min(columns, workload["w"]),
-        "channels": CHANNEL_MULTIPLE,
-        "step": REDUCTION_STEP,
-    }
+def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:  # noqa: ARG001
+    """The tile and the input channels per round."""
+    columns = decider.choose(dividing_first(workload["w"], COLUMNS))
+    padded = round_up(workload["n"], CHANNEL_MULTIPLE)
+    panels = [each for each in PANELS if padded % each == 0 and columns * each // LANES <= MAX_SUMS]
+    return {"columns": columns, "channels": decider.choose(panels), "step": decider.choose(STEPS)}
+
+
+def default(workload: Workload, core: Core) -> Decisions:
+    """The decisions to use when nothing is tuned for `core`."""
+    return decide(workload, core, First())
+
+
+def space(sch: Schedule, workload: Workload, core: Core) -> None:
+    """Schedule with decisions drawn from all that are sensible for `core`."""
+    schedule(sch, decide(workload, core, Sampled(sch)))
 
 
 def schedule(sch: Schedule, decisions: Decisions) -> None:

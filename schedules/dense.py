@@ -8,15 +8,17 @@ from __future__ import annotations
 from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
 
-from schedules.kernel import CHANNEL_MULTIPLE, LANES, Decisions, Workload, anchor, largest_divisor, round_up
+from schedules.kernel import CHANNEL_MULTIPLE, LANES, Decisions, Workload, anchor, round_up
+from schedules.space import Decider, First, Sampled
 from schedules.tile import fold_epilogue, partition, unroll_all, vectorize_channels
 from targets.cores import Core
 
 KIND = "dense"
 
-COLUMNS = (40, 32, 48, 24, 16)
+COLUMNS = (40, 32, 48, 24, 16, 8)
 """Outputs per panel, best first: one row needs eight or more accumulators to hide the FMA's latency."""
-REDUCTION_STEP = 4
+STEPS = (4, 8, 2)
+"""Inputs per round of the inner loop, best first."""
 
 
 def define(data: te.Tensor, weight: te.Tensor, outputs: int) -> te.Tensor:
@@ -41,10 +43,21 @@ def define(data: te.Tensor, weight: te.Tensor, outputs: int) -> te.Tensor:
     return te.compute((rows, outputs), lambda m, n: total[m, n], name="rows")
 
 
-def default(workload: Workload, core: Core) -> Decisions:  # noqa: ARG001  (every kind takes the core)
-    """The panel width to use when nothing is tuned for `core`."""
+def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:  # noqa: ARG001
+    """The panel's width, and the inputs per round."""
     padded = round_up(workload["n"], CHANNEL_MULTIPLE)
-    return {"columns": largest_divisor(padded, COLUMNS) or CHANNEL_MULTIPLE, "step": REDUCTION_STEP}
+    panels = [each for each in COLUMNS if padded % each == 0]
+    return {"columns": decider.choose(panels), "step": decider.choose(STEPS)}
+
+
+def default(workload: Workload, core: Core) -> Decisions:
+    """The decisions to use when nothing is tuned for `core`."""
+    return decide(workload, core, First())
+
+
+def space(sch: Schedule, workload: Workload, core: Core) -> None:
+    """Schedule with decisions drawn from all that are sensible for `core`."""
+    schedule(sch, decide(workload, core, Sampled(sch)))
 
 
 def schedule(sch: Schedule, decisions: Decisions) -> None:

@@ -10,8 +10,12 @@ from __future__ import annotations
 from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
 
-from schedules.kernel import LANES, Decisions, Workload, anchor, largest_divisor
-from schedules.tile import fold_epilogue, partition, unroll_all, vectorize_channels
+from schedules.frame import Frame
+from schedules.kernel import LANES, Decisions, Workload, anchor, workload_of
+from schedules.microkernel import STYLES, style_of
+from schedules.space import Decider, First, Sampled, dividing_first
+from schedules.splice import mark_steps
+from schedules.tile import fold_epilogue, partition, unroll_all
 from schedules.window import Window, padded_load
 from targets.cores import Core
 
@@ -19,6 +23,12 @@ KIND = "depthwise"
 
 COLUMNS = (7, 4, 6, 5, 8)
 """Outputs along a row per step, best first: with a 3x3 filter's nine vectors, seven leave no spill."""
+
+BLOCKS = (16, 8, 4)
+"""Channels per block, best first: 16 are a cache line, which is then read once."""
+
+STRIP_PIXELS = 28
+"""Pixels of a row in a strip: three rows of so many lines stay in any L1, whatever sets they fall in."""
 
 MAX_TAPS = 49
 """A filter is unrolled whole, which beyond 7x7 makes more code than an instruction cache holds."""
@@ -44,32 +54,80 @@ def define(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor:
 
     shape = {"h": out_height, "w": out_width, "c": channels, **window.shape()}
     outputs = batch * out_height * out_width * channels
-    return anchor(
-        KIND, (batch, out_height, out_width, channels), product, shape, outputs * kernel_height * kernel_width
-    )
+    taps = kernel_height * kernel_width
+    extents = (batch, out_height, out_width, channels)
+    details = window.details() | {"height": height, "width": width}
+    return anchor(KIND, extents, product, shape, outputs * taps, details)
 
 
-def default(workload: Workload, core: Core) -> Decisions:  # noqa: ARG001  (every kind takes the core)
-    """The channel block and the outputs per step to use when nothing is tuned for `core`."""
-    columns = largest_divisor(workload["w"], COLUMNS) or COLUMNS[0]
+def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
+    """The outputs per step, what is walked together, and whether the steps are written out."""
+    columns = decider.choose(dividing_first(workload["w"], COLUMNS))
+    style = style_of(core)
+    written_out = decider.choose((1, 0) if _frame(workload, columns, style).fits else (0,))
     return {
-        "columns": min(columns, workload["w"]),
-        "block": LANES,
+        "columns": columns,
+        "strip": decider.choose(_strips(workload, columns)),
+        "block": decider.choose([each for each in BLOCKS if workload["c"] % each == 0] or [LANES]),
+        "load_style": STYLES.index(style),
+        "written_out": written_out,
     }
 
 
+def default(workload: Workload, core: Core) -> Decisions:
+    """The decisions to use when nothing is tuned for `core`."""
+    return decide(workload, core, First())
+
+
+def space(sch: Schedule, workload: Workload, core: Core) -> None:
+    """Schedule with decisions drawn from all that are sensible for `core`."""
+    schedule(sch, decide(workload, core, Sampled(sch)))
+
+
+def _strips(workload: Workload, columns: int) -> list[int]:
+    """Numbers of steps side by side that go down the image together, so that their rows are still near for
+    the next: first the widest that is near, then wider ones, then narrower.
+    """
+    steps = -(-workload["w"] // columns)
+    divisors = [each for each in range(1, steps + 1) if steps % each == 0]
+    near = [each for each in divisors if each * columns * workload["stride"] <= STRIP_PIXELS] or [1]
+    return [near[-1], *(each for each in divisors if each > near[-1]), *near[-2::-1]]
+
+
+def _frame(workload: Workload, columns: int, style: str) -> Frame:
+    shape, details = workload.shape, workload.details
+    return Frame(
+        size=(details["height"], details["width"]),
+        outputs=(shape["h"], shape["w"]),
+        channels=shape["c"],
+        kernel=(shape["kernel"], shape.get("kernel_width", shape["kernel"])),
+        stride=(shape["stride"], shape.get("stride_width", shape["stride"])),
+        padding=(details["top"], details["left"]),
+        dilation=(shape.get("dilation", 1), details["dilation_width"]),
+        columns=columns,
+        style=style,
+    )
+
+
 def schedule(sch: Schedule, decisions: Decisions) -> None:
-    """Lay the kernel out: rows, channel blocks, then steps along the row with the filter in registers."""
+    """Lay the kernel out: strips of columns, blocks of channels, rows, then steps along the row."""
+    workload = workload_of(sch)
+    assert workload is not None
+    columns, style = decisions["columns"], STYLES[decisions["load_style"]]
     total = sch.get_sblock(KIND)
     output = fold_epilogue(sch, total)
     batch, y, x, c = sch.get_loops(output)
-    step, column = sch.split(x, [None, decisions["columns"]])
-    block, channel = sch.split(c, [None, decisions["block"]])
-    sch.reorder(batch, y, block, step, column, channel)
-    unroll_all(sch, column, vectorize_channels(sch, channel))
-    partition(sch, y, step, block)
+    strip, step, column = sch.split(x, [None, decisions["strip"], columns])
+    block, vector, lane = sch.split(c, [None, decisions["block"] // LANES, LANES])
+    sch.reorder(batch, strip, block, y, vector, step, column, lane)
+    sch.vectorize(lane)
+    sch.unroll(column)
+    partition(sch, block, y, step)
     sch.compute_at(total, step, preserve_unit_loops=True)
     column, channel, r, s = sch.get_loops(total)[-4:]
+    if decisions["written_out"]:
+        mark_steps(sch, column, _frame(workload, columns, style))
+        return
     vector, lane = sch.split(channel, [None, LANES])
     sch.reorder(r, s, column, vector, lane)
     unroll_all(sch, r, s, column, vector)

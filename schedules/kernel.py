@@ -8,7 +8,7 @@ kind and shape travel with the function through fusion, tuning records and repla
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tvm import ir, te
 from tvm.s_tir import Schedule
@@ -33,6 +33,8 @@ class Workload:
     shape: Mapping[str, int]
     """Named extents, in the order in which they are read aloud; see the kind's module for their names."""
     multiply_adds: int
+    details: Mapping[str, int] = field(default_factory=dict)
+    """What else a schedule must know, and nobody reads aloud: the image's size, its padding."""
 
     def __getitem__(self, name: str) -> int:
         return self.shape[name]
@@ -47,13 +49,14 @@ def anchor(
     body: Callable[..., object],
     shape: Mapping[str, int],
     multiply_adds: int,
+    details: Mapping[str, int] | None = None,
 ) -> te.Tensor:
     """The anchor block of a kernel of `kind`: `te.compute(extents, body)`, marked with its workload.
 
     `shape` is the workload's; `multiply_adds` counts one inference's multiply-adds (0 where the kernel
     only reduces).
     """
-    mark = _mark_of(Workload(kind, shape, multiply_adds))
+    mark = _mark_of(Workload(kind, shape, multiply_adds, details or {}))
     return te.compute(extents, body, name=kind, attrs={ANNOTATION: mark})
 
 
@@ -78,20 +81,29 @@ def workload_of(schedule: Schedule) -> Workload | None:
 
 
 def _mark_of(workload: Workload) -> dict[str, object]:
-    spelled = " ".join(f"{name}={extent}" for name, extent in workload.shape.items())
-    return {"kind": workload.kind, "shape": spelled, "multiply_adds": workload.multiply_adds}
+    return {
+        "kind": workload.kind,
+        "shape": _spelled(workload.shape),
+        "multiply_adds": workload.multiply_adds,
+        "details": _spelled(workload.details),
+    }
+
+
+def _spelled(numbers: Mapping[str, int]) -> str:
+    return " ".join(f"{name}={number}" for name, number in numbers.items())
+
+
+def _read(spelled: object) -> dict[str, int]:
+    pairs = (pair.split("=") for pair in str(spelled).split())
+    return {name: int(number) for name, number in pairs}
 
 
 def _read_mark(mark: ir.Map) -> Workload:
-    pairs = (pair.split("=") for pair in str(mark["shape"]).split())
-    return Workload(str(mark["kind"]), {n: int(x) for n, x in pairs}, int(mark["multiply_adds"]))
+    return Workload(
+        str(mark["kind"]), _read(mark["shape"]), int(mark["multiply_adds"]), _read(mark["details"])
+    )
 
 
 def round_up(value: int, multiple: int) -> int:
     """The smallest multiple of `multiple` that is not below `value`."""
     return -(-value // multiple) * multiple
-
-
-def largest_divisor(value: int, candidates: tuple[int, ...]) -> int | None:
-    """The first of `candidates` (best first) that divides `value`, or None."""
-    return next((candidate for candidate in candidates if value % candidate == 0), None)

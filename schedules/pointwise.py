@@ -17,19 +17,27 @@ from schedules.kernel import (
     Decisions,
     Workload,
     anchor,
-    largest_divisor,
     round_up,
 )
+from schedules.microkernel import INTERLEAVED, PAIRED, STYLES, VECTOR, Tile, style_of
+from schedules.space import Decider, First, Sampled, dividing_first
+from schedules.splice import mark_tile
 from schedules.tile import fold_epilogue, partition, unroll_all, vectorize_channels
+from schedules.traffic import Product, Walk
 from targets.cores import Core
 
 KIND = "pointwise"
 
-BYTES = 4
-ROWS = (7, 8, 6, 5, 4)
-"""Row tiles, best first: with eight columns, seven rows take 14 accumulators (REFERENCE section 4)."""
-COLUMNS = (8,)
-REDUCTION_STEP = 4
+ROWS = {VECTOR: (7, 8, 6, 5, 4), PAIRED: (8, 7, 6, 5, 4), INTERLEAVED: (8, 7, 6, 5, 4)}
+"""Row tiles by load style, best first: with eight columns, seven rows take 14 sums (REFERENCE section 4)."""
+COLUMNS = (8, 16, 12)
+"""Output channels per panel, best first."""
+MAX_SUMS = 24
+"""Vector registers for sums, which leaves some for the operands."""
+WALKS = 6
+"""Orders of loops in the space: those of the least traffic."""
+STEPS = (4, 8)
+"""Input channels per round of the inner loop, best first."""
 
 
 def define(data: te.Tensor, weight: te.Tensor, channels: int, stride: tuple[int, int]) -> te.Tensor:
@@ -51,7 +59,12 @@ def define(data: te.Tensor, weight: te.Tensor, channels: int, stride: tuple[int,
         KIND,
         (batch * area, int(weight.shape[1])),
         product,
-        {"m": batch * area, "k": inputs, "n": channels},
+        {
+            "m": batch * area,
+            "k": inputs,
+            "n": channels,
+            **({} if stride == (1, 1) else {"stride": stride[0]}),
+        },
         batch * area * inputs * channels,
     )
     return te.compute(
@@ -61,28 +74,58 @@ def define(data: te.Tensor, weight: te.Tensor, channels: int, stride: tuple[int,
     )
 
 
-def default(workload: Workload, core: Core) -> Decisions:
-    """The tile and loop order to use when nothing is tuned for `core`."""
-    rows = largest_divisor(workload["m"], ROWS) or ROWS[0]
-    columns = largest_divisor(round_up(workload["n"], CHANNEL_MULTIPLE), COLUMNS) or CHANNEL_MULTIPLE
+def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
+    """The tile, the load style, and what is walked together."""
+    panels = dividing_first(round_up(workload["n"], CHANNEL_MULTIPLE), COLUMNS)
+    columns = decider.choose(
+        [each for each in panels if round_up(workload["n"], CHANNEL_MULTIPLE) % each == 0]
+    )
+    rows = {style: _rows(workload, columns, style) for style in dict.fromkeys((style_of(core), VECTOR))}
+    style = STYLES[decider.choose([STYLES.index(style) for style, found in rows.items() if found])]
+    step = decider.choose(STEPS if style == VECTOR else STEPS[:1])
+    tile = decider.choose(rows[style])
+    walk = _walks(workload, core, tile, columns)
+    chosen = walk[decider.choose(range(min(len(walk), WALKS)))]
     return {
-        "rows": min(rows, workload["m"]),
+        "rows": tile,
         "columns": columns,
-        "step": REDUCTION_STEP,
-        "vector_loads": int(workload["k"] % REDUCTION_STEP == 0),
-        "panels_outside": int(_panels_outside(workload, core)),
+        "step": step,
+        "vector_loads": int(workload["k"] % LANES == 0 and step % LANES == 0),
+        "load_style": STYLES.index(style),
+        "tiles": chosen.tiles,
+        "panels": chosen.panels,
     }
 
 
-def _panels_outside(workload: Workload, core: Core) -> bool:
-    """Whether to walk the pixels once per weight panel, rather than the weights once per row tile.
+def _walks(workload: Workload, core: Core, rows: int, columns: int) -> list[Walk]:
+    tiles = -(-workload["m"] // rows)
+    panels = round_up(workload["n"], columns) // columns
+    return Product(rows, tiles, columns, panels, workload["k"]).walks(core)
 
-    What is walked again and again should be the smaller one, and near: a weight matrix that half fills
-    the L1 is kept there while the pixels stream past once.
-    """
-    weights = workload["k"] * workload["n"] * BYTES
-    pixels = workload["m"] * workload["k"] * BYTES
-    return weights > core.l1d_kib * 1024 // 2 and pixels < weights
+
+def default(workload: Workload, core: Core) -> Decisions:
+    """The decisions to use when nothing is tuned for `core`."""
+    return decide(workload, core, First())
+
+
+def space(sch: Schedule, workload: Workload, core: Core) -> None:
+    """Schedule with decisions drawn from all that are sensible for `core`."""
+    schedule(sch, decide(workload, core, Sampled(sch)))
+
+
+def _rows(workload: Workload, columns: int, style: str) -> list[int]:
+    """Row tiles whose sums stay in registers; those of microkernel.py leave no tail."""
+    if style == VECTOR:
+        sums = [rows for rows in ROWS[style] if rows * columns // LANES <= MAX_SUMS]
+        return dividing_first(workload["m"], sums)
+    return [rows for rows in ROWS[style] if _written_out(workload, rows, columns, style)]
+
+
+def _written_out(workload: Workload, rows: int, columns: int, style: str) -> bool:
+    """Whether the inner loop can be the one of microkernel.py: whole tiles of neighbouring pixels."""
+    depth = workload["k"]
+    whole = workload["m"] % rows == 0 and "stride" not in workload.shape
+    return whole and Tile(rows, columns, depth, depth, style).fits
 
 
 def schedule(sch: Schedule, decisions: Decisions) -> None:
@@ -91,22 +134,21 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
     total = sch.get_sblock(KIND)
     sch.transform_layout(total, ("read", 1), lambda k, n: (n // columns, k, n % columns))
     output = fold_epilogue(sch, total)
-    pixels = sch.reindex(total, ("read", 0)) if decisions["vector_loads"] else None
+    by_vectors = decisions["vector_loads"] and not decisions["load_style"]
+    pixels = sch.reindex(total, ("read", 0)) if by_vectors else None
     _, height, width, _ = (int(sch.get(loop).extent) for loop in sch.get_loops(output))
     sch.transform_block_layout(output, lambda b, y, x, n: ((b * height + y) * width + x, n))
     m, n = sch.get_loops(output)
-    row_tile, row = sch.split(m, [None, rows])
-    panel, column = sch.split(n, [None, columns])
-    if decisions["panels_outside"]:
-        sch.reorder(panel, row_tile, row, column)
-        tile = row_tile
-    else:
-        sch.reorder(row_tile, panel, row, column)
-        tile = panel
+    block, tile, row = sch.split(m, [None, decisions["tiles"], rows])
+    group, panel, column = sch.split(n, [None, decisions["panels"], columns])
+    sch.reorder(group, block, panel, tile, row, column)
     unroll_all(sch, row, vectorize_channels(sch, column))
-    partition(sch, row_tile, panel)
+    partition(sch, group, block, panel, tile)
     sch.compute_at(total, tile, preserve_unit_loops=True)
     row, column, k = sch.get_loops(total)[-3:]
+    if decisions["load_style"]:
+        mark_tile(sch, row, int(sch.get(k).extent), STYLES[decisions["load_style"]])
+        return
     vector, lane = sch.split(column, [None, LANES])
     outer, inner = sch.split(k, [None, decisions["step"]])
     sch.reorder(outer, inner, row, vector, lane)

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
 
-from schedules.kernel import LANES, Decisions, Workload, anchor, largest_divisor
+from schedules.kernel import LANES, Decisions, Workload, anchor
+from schedules.space import Decider, First, Sampled
 from schedules.tile import fold_epilogue, partition, unroll_all, vectorize_channels
 from schedules.window import Window, padded_load
 from targets.cores import Core
@@ -85,9 +86,19 @@ def _divisor(
     return divisor
 
 
-def default(workload: Workload, core: Core) -> Decisions:  # noqa: ARG001  (every kind takes the core)
-    """The channel block to use when nothing is tuned for `core`."""
-    return {"block": largest_divisor(workload["c"], BLOCKS) or LANES}
+def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:  # noqa: ARG001
+    """The channel block."""
+    return {"block": decider.choose([each for each in BLOCKS if workload["c"] % each == 0] or [LANES])}
+
+
+def default(workload: Workload, core: Core) -> Decisions:
+    """The decisions to use when nothing is tuned for `core`."""
+    return decide(workload, core, First())
+
+
+def space(sch: Schedule, workload: Workload, core: Core) -> None:
+    """Schedule with decisions drawn from all that are sensible for `core`."""
+    schedule(sch, decide(workload, core, Sampled(sch)))
 
 
 def schedule(sch: Schedule, decisions: Decisions) -> None:

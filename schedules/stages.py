@@ -12,6 +12,7 @@ from tvm.tirx import PrimFunc
 from schedules import conv, depthwise, pointwise
 from schedules.block import Clamp, Plan
 from schedules.kernel import CHANNEL_MULTIPLE, round_up, workload_of
+from schedules.splice import splice
 from schedules.window import Taps, Window
 from targets.cores import Core
 
@@ -71,6 +72,7 @@ def _scheduled(kind: ModuleType, tensors: list[te.Tensor | tirx.Var], core: Core
     """A kernel of `kind` that computes the last of `tensors` from the others, by the kind's default."""
     sch = Schedule(te.create_prim_func(tensors))
     kind.schedule(sch, kind.default(workload_of(sch), core))
+    splice(sch)
     return sch.mod["main"]
 
 

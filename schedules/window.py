@@ -39,6 +39,10 @@ class Window:
             named["dilation"] = self.dilation[0]
         return named
 
+    def details(self) -> dict[str, int]:
+        """What a workload's shape leaves out."""
+        return {"top": self.padding[0], "left": self.padding[1], "dilation_width": self.dilation[1]}
+
 
 Read = Callable[[ir.Expr, ir.Expr], ir.Expr]
 """The element of an image at (row, column), its batch and channel being given."""

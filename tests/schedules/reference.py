@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import functools
+import itertools
+import os
+import shutil
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import tvm
 from torch.nn import functional as F
@@ -16,6 +26,8 @@ from schedules.apply import Scheduled, schedule_kernel
 from schedules.kernel import CHANNEL_MULTIPLE, round_up
 from schedules.window import Window
 from targets.cores import Core
+from targets.device import open_device
+from targets.toolchain import link_shared
 
 
 @dataclass(frozen=True)
@@ -44,7 +56,12 @@ class Case:
 
 def scheduled(case: Case, core: Core) -> Scheduled:
     """The kernel of `case` with bias and ReLU6 (and a residual), scheduled for `core`."""
-    return schedule_kernel(te.create_prim_func(_tensors(case)), core)
+    return schedule_kernel(function_of(case), core)
+
+
+def function_of(case: Case) -> tirx.PrimFunc:
+    """The kernel of `case`, not scheduled yet."""
+    return te.create_prim_func(_tensors(case))
 
 
 def compiled(case: Case, core: Core, target: object) -> tvm.runtime.Module:
@@ -54,9 +71,15 @@ def compiled(case: Case, core: Core, target: object) -> tvm.runtime.Module:
 
 
 def assert_agrees(case: Case, core: Core, tolerance: float = 1e-4) -> None:
-    """Run the kernel's schedule for `core` on this machine, on numbers of size 1."""
+    """Run the kernel's schedule for `core`, on numbers of size 1: on this machine, or on the emulated
+    board where its inner loop is written out for Arm.
+    """
+    agrees(case, core, scheduled(case, core).function, tolerance)
+
+
+def agrees(case: Case, core: Core, ours: tirx.PrimFunc, tolerance: float = 1e-4) -> None:
+    """The same for a kernel of `case` that was scheduled otherwise."""
     random = np.random.default_rng(0)
-    ours = scheduled(case, core).function
     logical = [tuple(int(n) for n in tensor.shape) for tensor in _tensors(case)]
     *inputs, output = (random.standard_normal(shape).astype("float32") for shape in logical)
     if case.kind in ("pointwise", "conv", "dense"):
@@ -65,13 +88,45 @@ def assert_agrees(case: Case, core: Core, tolerance: float = 1e-4) -> None:
         value if value.shape == (wanted := _shape(parameter)) else pack(value, wanted[-1])
         for value, parameter in zip(inputs, ours.params, strict=False)
     ]
-    arrays = [tvm.runtime.tensor(np.ascontiguousarray(value)) for value in laid_out]
-    result = tvm.runtime.tensor(np.full_like(output, np.nan))
-    compiled(case, core, "llvm")["main"](*arrays, result)
+    result = _run(ours, core, [*laid_out, np.full_like(output, np.nan)])
     expected = _expected(case, inputs)
-    np.testing.assert_allclose(
-        result.numpy(), expected, atol=tolerance * max(1.0, np.abs(expected).max()), rtol=0
-    )
+    np.testing.assert_allclose(result, expected, atol=tolerance * max(1.0, np.abs(expected).max()), rtol=0)
+
+
+def _run(function: tirx.PrimFunc, core: Core, values: list[np.ndarray]) -> np.ndarray:
+    """The last of `values` after the kernel has run on them."""
+    module = tvm.IRModule({"main": function.with_attr("global_symbol", "main")})
+    if "pragma_import_llvm" not in function.script():
+        loaded, device = tvm.tirx.build(module, target="llvm"), tvm.cpu()
+        return _called(loaded, device, values)
+    if shutil.which("qemu-aarch64") is None and not os.environ.get("CI"):
+        pytest.skip("qemu-aarch64 is missing (Debian: qemu-user)")
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "kernel.so"
+        tvm.tirx.build(module, target=core.target()).export_library(
+            str(library),
+            fcompile=lambda output, objects, **_: link_shared(list(map(Path, objects)), Path(output)),
+        )
+        session = _board(core).link.session
+        name = f"kernel-{next(_NUMBERS)}.so"
+        session.upload(str(library), target=name)
+        return _called(session.load_module(name), session.cpu(0), values)
+
+
+_NUMBERS = itertools.count()
+_BOARDS = contextlib.ExitStack()
+atexit.register(_BOARDS.close)
+
+
+@functools.cache
+def _board(core: Core) -> Any:
+    return _BOARDS.enter_context(open_device(f"emulated:{core.name}"))
+
+
+def _called(module: Any, device: Any, values: list[np.ndarray]) -> np.ndarray:
+    tensors = [tvm.runtime.tensor(np.ascontiguousarray(value), device) for value in values]
+    module["main"](*tensors)
+    return tensors[-1].numpy()
 
 
 def _shape(parameter: tirx.Var) -> tuple[int, ...]:

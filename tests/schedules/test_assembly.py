@@ -8,7 +8,10 @@ import pytest
 from reference import Case, compiled
 
 from schedules.window import Window
-from targets.cores import find_core
+from targets.cores import Core, find_core
+from targets.emulated.pricing.inorder import cycles_in_order
+from targets.emulated.pricing.instruction import parse
+from targets.emulated.pricing.rules import RULES
 
 CORE = find_core("cortex-a72")
 WINDOW = Window((3, 3), (1, 1), (1, 1, 1, 1))
@@ -24,21 +27,27 @@ EVERY_KIND = [
 ]
 
 
-def assembly(case: Case) -> str:
-    return compiled(case, CORE, CORE.target()).inspect_source("s")
+def assembly(case: Case, core: Core = CORE) -> str:
+    return compiled(case, core, core.target()).inspect_source("s")
 
 
 def innermost_loops(source: str) -> list[list[str]]:
     """The instructions of every loop that holds no other: from a label to a branch back to it."""
-    lines = [line.strip() for line in source.splitlines() if re.match(r"\s+[a-z]|\.LBB", line)]
-    labels = {line.split(":")[0]: index for index, line in enumerate(lines) if line.startswith(".LBB")}
+    lines = [line.strip() for line in source.splitlines() if re.match(r"\s+[a-z]|\.L(BB|tmp)", line)]
+    labels = {line.split(":")[0]: index for index, line in enumerate(lines) if line.startswith(".L")}
     spans = []
     for end, line in enumerate(lines):
-        branch = re.match(r"(?:b\.\w+|cbn?z|tbn?z|b)\s.*?(\.LBB\w+)", line)
+        branch = re.match(r"(?:b\.\w+|cbn?z|tbn?z|b)\s.*?(\.L\w+)", line)
         if branch and labels.get(branch[1], end) < end:
             spans.append((labels[branch[1]], end))
     inner = [(a, b) for a, b in spans if not any((c, d) != (a, b) and a <= c and d <= b for c, d in spans)]
-    return [[line for line in lines[a : b + 1] if not line.startswith(".LBB")] for a, b in inner]
+    return [[line for line in lines[a : b + 1] if not line.startswith(".L")] for a, b in inner]
+
+
+def written_out(source: str) -> list[list[str]]:
+    """The instructions of each piece of inline assembly."""
+    pieces = re.findall(r"//APP\n(.*?)//NO_APP", source, re.DOTALL)
+    return [[line.strip() for line in piece.splitlines() if re.match(r"\s+[a-z]", line)] for piece in pieces]
 
 
 def count(loop: list[str], instruction: str) -> int:
@@ -50,20 +59,37 @@ def spills(loop: list[str]) -> list[str]:
 
 
 def test_pointwise_loop_is_56_multiply_adds_of_71_instructions():
-    (loop,) = [loop for loop in innermost_loops(assembly(POINTWISE)) if count(loop, "fmla")]
-    assert count(loop, "fmla") == 56  # 7 pixels x 8 output channels / 4 lanes x 4 input channels
-    assert len(loop) <= 72
-    assert not spills(loop)
-    assert not [line for line in loop if line.startswith("st")]
-
-
-def test_depthwise_interior_keeps_its_filter_in_registers():
-    loops = [loop for loop in innermost_loops(assembly(DEPTHWISE)) if count(loop, "fmla") == 63]
-    assert loops, "no loop over seven outputs by nine taps"
-    for loop in loops:
+    loops = [loop for loop in innermost_loops(assembly(POINTWISE)) if count(loop, "fmla")]
+    assert loops
+    for loop in loops:  # of whole blocks of tiles, and of the last block
+        assert count(loop, "fmla") == 56  # 7 pixels x 8 output channels / 4 lanes x 4 input channels
+        assert len(loop) <= 72
         assert not spills(loop)
-        assert count(loop, "ldr") + 2 * count(loop, "ldp") <= 3 * 9  # each pixel once, no weight
-        assert count(loop, "str") + 2 * count(loop, "stp") == 7
+        assert not [line for line in loop if line.startswith("st")]
+
+
+@pytest.mark.parametrize(("name", "least"), [("cortex-a53", 0.76), ("cortex-a55", 0.94)])
+def test_pointwise_loop_on_in_order_cores_loads_by_halves(name, least):
+    core = find_core(name)
+    loop = max(innermost_loops(assembly(POINTWISE, core)), key=lambda loop: count(loop, "fmla"))
+    assert count(loop, "fmla") == 56
+    assert sum(line.startswith("ldr\td") for line in loop) == 15  # 7 pixels and 8 vectors of weights
+    assert sum(line.startswith("ldr\tx") for line in loop) == 15
+    assert not [line for line in loop if re.match(r"ld[rp]\s+q|st|.*\[sp", line)]
+    assert len(loop) <= 56 + 3 * 15 + 4
+    text = [re.sub(r"\s+", " ", line).replace("1b", "#0") for line in loop]
+    assert 56 / cycles_in_order([parse(line) for line in text], RULES[name]) >= least
+
+
+@pytest.mark.parametrize("name", ["cortex-a53", "cortex-a55", "cortex-a72", "cortex-a76"])
+def test_depthwise_steps_keep_their_filter_in_registers(name):
+    steps = written_out(assembly(DEPTHWISE, find_core(name)))
+    inside = [step for step in steps if count(step, "fmla") + count(step, "fmul") == 63]
+    assert inside, "no step of seven outputs by nine taps"
+    for step in inside:
+        loads = [line for line in step if re.match(r"ldr\s+[qd]", line)]
+        assert len(loads) == 27  # each pixel once, no weight
+        assert not [line for line in step if "[sp" in line or line.startswith("st")]
 
 
 @pytest.mark.parametrize("case", EVERY_KIND, ids=str)
