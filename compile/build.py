@@ -62,6 +62,9 @@ _TO_ALLOCATIONS = (
     relax.transform.ToNonDataflow(),
     relax.transform.RemovePurityChecking(),
     relax.transform.CallTIRRewrite(),
+    # A kernel's results come as a tuple when it has a workspace: what is made of it becomes the tensors again.
+    relax.transform.CanonicalizeBindings(),
+    relax.transform.DeadCodeElimination(),
 )
 """What is left as operators becomes kernels, and kernels write into tensors that `main` allocates."""
 

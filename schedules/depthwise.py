@@ -12,7 +12,7 @@ from tvm.s_tir import Schedule
 
 from schedules.frame import Frame
 from schedules.kernel import LANES, Decisions, Workload, anchor, workload_of
-from schedules.microkernel import STYLES, style_of
+from schedules.microkernel import STYLES, VECTOR, style_of
 from schedules.space import Decider, First, Sampled, dividing_first
 from schedules.splice import mark_steps
 from schedules.tile import fold_epilogue, partition, unroll_all
@@ -64,7 +64,7 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
     """The outputs per step, what is walked together, and whether the steps are written out."""
     columns = decider.choose(dividing_first(workload["w"], COLUMNS))
     style = style_of(core)
-    written_out = decider.choose((1, 0) if _frame(workload, columns, style).fits else (0,))
+    written_out = decider.choose(_written_out(workload, columns, style))
     return {
         "columns": columns,
         "strip": decider.choose(_strips(workload, columns)),
@@ -72,6 +72,15 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
         "load_style": STYLES.index(style),
         "written_out": written_out,
     }
+
+
+def _written_out(workload: Workload, columns: int, style: str) -> tuple[int, ...]:
+    """Whether to write the steps out, best first: a single row has no border above or below whose steps LLVM
+    would mix with others, and out-of-order cores take its code as well.
+    """
+    if not _frame(workload, columns, style).fits:
+        return (0,)
+    return (0, 1) if workload["h"] == 1 and style == VECTOR else (1, 0)
 
 
 def default(workload: Workload, core: Core) -> Decisions:
@@ -89,6 +98,8 @@ def _strips(workload: Workload, columns: int) -> list[int]:
     the next: first the widest that is near, then wider ones, then narrower.
     """
     steps = -(-workload["w"] // columns)
+    if workload["h"] == 1:
+        return [steps]
     divisors = [each for each in range(1, steps + 1) if steps % each == 0]
     near = [each for each in divisors if each * columns * workload["stride"] <= STRIP_PIXELS] or [1]
     return [near[-1], *(each for each in divisors if each > near[-1]), *near[-2::-1]]
