@@ -14,7 +14,8 @@ import csv
 import tempfile
 from pathlib import Path
 
-from compile.bench import BenchReport, Row, count
+from compile.bench import count
+from compile.bench_report import BenchReport, Row
 from compile.pipeline import compile_model
 from compile.source import Source
 from targets.cores import find_core
@@ -51,14 +52,14 @@ def main() -> None:
     rows = [[*each.kernels, each.runtime, each.total] for each in found]
     with options.output.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        heads = [f"{each.core} {field}" for each in found for field in FIELDS]
+        heads = [f"{each.device.core.name} {field}" for each in found for field in FIELDS]
         writer.writerow(["kind", "shape", "calls", "multiply-adds", *heads])
         for same in zip(*rows, strict=True):
             first = same[0]
             shape = " ".join(f"{name}={extent}" for name, extent in first.shape.items())
             figures = [cell for each, row in zip(found, same, strict=True) for cell in cells(each, row)]
             writer.writerow([first.kind or first.name, shape, first.calls, first.multiply_adds, *figures])
-    print(f"{options.output}: {len(rows[0])} rows, {', '.join(each.core for each in found)}")
+    print(f"{options.output}: {len(rows[0])} rows, {', '.join(each.device.core.name for each in found)}")
 
 
 if __name__ == "__main__":

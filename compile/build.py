@@ -62,7 +62,7 @@ _TO_ALLOCATIONS = (
     relax.transform.ToNonDataflow(),
     relax.transform.RemovePurityChecking(),
     relax.transform.CallTIRRewrite(),
-    # A kernel's results come as a tuple when it has a workspace: what is made of it becomes the tensors again.
+    # The results of a kernel with a workspace come as a tuple: what reads it reads the tensors again.
     relax.transform.CanonicalizeBindings(),
     relax.transform.DeadCodeElimination(),
 )
