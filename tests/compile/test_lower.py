@@ -5,17 +5,16 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-import tvm
 from torch import nn
 from torch.nn import functional as F
 from tvm import relax
 from tvm.relax.frontend.torch import from_exported_program
 
-from compile.build import build_executable
 from compile.lower import Lowered, lower
 from compile.models import build_model, find_model
 from compile.weights import load_weights
 from targets.cores import find_core
+from tests.boards import run_network
 
 CORE = find_core("cortex-a72")
 TOLERANCE = 1e-4
@@ -30,17 +29,11 @@ def kinds(network: Lowered) -> Counter[str]:
     return Counter(kernel.workload.kind if kernel.workload else "other" for kernel in network.kernels)
 
 
-def run_on_host(network: Lowered, *inputs: torch.Tensor) -> list[np.ndarray]:
-    machine = relax.VirtualMachine(build_executable(network, tvm.target.Target("llvm")), tvm.cpu())
-    outputs = machine["main"](*(tvm.runtime.tensor(tensor.numpy()) for tensor in inputs))
-    return [outputs.numpy()] if isinstance(outputs, tvm.runtime.Tensor) else [o.numpy() for o in outputs]
-
-
 def assert_agrees(module: nn.Module, network: Lowered, *inputs: torch.Tensor) -> None:
     with torch.no_grad():
         expected = module(*inputs)
     expected = [expected] if isinstance(expected, torch.Tensor) else list(expected)
-    actual = run_on_host(network, *inputs)
+    actual = run_network(network, CORE, *(tensor.numpy() for tensor in inputs))
     assert len(actual) == len(expected)
     for ours, theirs in zip(actual, expected, strict=True):
         assert ours.shape == tuple(theirs.shape)

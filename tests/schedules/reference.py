@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import functools
-import itertools
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,8 +19,7 @@ from schedules.apply import Scheduled, schedule_kernel
 from schedules.kernel import CHANNEL_MULTIPLE, round_up
 from schedules.window import Window
 from targets.cores import Core
-from targets.device import open_device
-from targets.toolchain import link_shared
+from tests.boards import run_kernel
 
 
 @dataclass(frozen=True)
@@ -95,37 +87,13 @@ def agrees(case: Case, core: Core, ours: tirx.PrimFunc, tolerance: float = 1e-4)
 
 def _run(function: tirx.PrimFunc, core: Core, values: list[np.ndarray]) -> np.ndarray:
     """The last of `values` after the kernel has run on them."""
+    if "pragma_import_llvm" in function.script():
+        if shutil.which("qemu-aarch64") is None and not os.environ.get("CI"):
+            pytest.skip("qemu-aarch64 is missing (Debian: qemu-user)")
+        return run_kernel(function, core, values)[-1]
     module = tvm.IRModule({"main": function.with_attr("global_symbol", "main")})
-    if "pragma_import_llvm" not in function.script():
-        loaded, device = tvm.tirx.build(module, target="llvm"), tvm.cpu()
-        return _called(loaded, device, values)
-    if shutil.which("qemu-aarch64") is None and not os.environ.get("CI"):
-        pytest.skip("qemu-aarch64 is missing (Debian: qemu-user)")
-    with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder) / "kernel.so"
-        tvm.tirx.build(module, target=core.target()).export_library(
-            str(library),
-            fcompile=lambda output, objects, **_: link_shared(list(map(Path, objects)), Path(output)),
-        )
-        session = _board(core).link.session
-        name = f"kernel-{next(_NUMBERS)}.so"
-        session.upload(str(library), target=name)
-        return _called(session.load_module(name), session.cpu(0), values)
-
-
-_NUMBERS = itertools.count()
-_BOARDS = contextlib.ExitStack()
-atexit.register(_BOARDS.close)
-
-
-@functools.cache
-def _board(core: Core) -> Any:
-    return _BOARDS.enter_context(open_device(f"emulated:{core.name}"))
-
-
-def _called(module: Any, device: Any, values: list[np.ndarray]) -> np.ndarray:
-    tensors = [tvm.runtime.tensor(np.ascontiguousarray(value), device) for value in values]
-    module["main"](*tensors)
+    tensors = [tvm.runtime.tensor(np.ascontiguousarray(value)) for value in values]
+    tvm.tirx.build(module, target="llvm")["main"](*tensors)
     return tensors[-1].numpy()
 
 

@@ -16,7 +16,10 @@ from compile.passes.schedule_kernels import pack
 from schedules.block import Bottleneck, Expansion, Plan
 from schedules.bottleneck import write
 from schedules.window import Window
-from targets.cores import find_core
+from targets.cores import Core, find_core
+from tests.boards import run_kernel
+
+pytestmark = pytest.mark.emulator
 
 CORE = find_core("cortex-a72")
 RELU6 = (0.0, 6.0)
@@ -52,9 +55,8 @@ def random(*shape: int) -> np.ndarray:
     return (values / math.sqrt(math.prod(shape[:-1]))).astype("float32")
 
 
-def assert_agrees(block: Bottleneck, rows: int, group: int) -> None:
-    function = write(block, {"rows": rows, "group": group}, CORE)
-    built = tvm.tirx.build(tvm.IRModule({"main": function.with_attr("global_symbol", "main")}), target="llvm")
+def assert_agrees(block: Bottleneck, rows: int, group: int, core: Core = CORE) -> None:
+    function = write(block, {"rows": rows, "group": group}, core)
     first = block.expansion
     data = np.random.default_rng(0).standard_normal(block.data_shape).astype("float32")
     weights = []
@@ -68,10 +70,11 @@ def assert_agrees(block: Bottleneck, rows: int, group: int) -> None:
     if block.shortcut:
         values.append(random(*output_shape))
     laid_out = [lay_out(value, parameter) for value, parameter in zip(values, function.params, strict=False)]
-    result = tvm.runtime.tensor(np.full(output_shape, np.nan, "float32"))
-    workspace = [np.full(shape, np.nan, "float32") for shape in Plan(block, rows, group).workspace]
-    built["main"](*map(tvm.runtime.tensor, laid_out), result, *map(tvm.runtime.tensor, workspace))
-    np.testing.assert_allclose(result.numpy(), expected(block, values), atol=1e-4, rtol=0)
+    written = [output_shape, *Plan(block, rows, group).workspace]
+    results = run_kernel(
+        function, core, [*laid_out, *(np.full(shape, np.nan, "float32") for shape in written)]
+    )
+    np.testing.assert_allclose(results[len(laid_out)], expected(block, values), atol=1e-4, rtol=0)
 
 
 def lay_out(value: np.ndarray, parameter) -> np.ndarray:
@@ -138,9 +141,10 @@ def name(value) -> str:
     return str(value.workload()) if isinstance(value, Bottleneck) else str(value)
 
 
+@pytest.mark.parametrize("core", ["cortex-a53", "cortex-a55", "cortex-a72"])
 @pytest.mark.parametrize(("block", "rows", "group"), CASES, ids=name)
-def test_block_agrees_with_pytorch(block, rows, group):
-    assert_agrees(block, rows, group)
+def test_block_agrees_with_pytorch(block, rows, group, core):
+    assert_agrees(block, rows, group, find_core(core))
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)
@@ -162,7 +166,8 @@ def test_any_block_agrees_with_pytorch(data):
     )
     height = block.output_size[0]
     rows = draw(st.sampled_from([rows for rows in range(1, height + 1) if height % rows == 0]))
-    assert_agrees(block, rows, draw(st.sampled_from([8, 16, 24])))
+    core = find_core(draw(st.sampled_from(["cortex-a53", "cortex-a76"])))
+    assert_agrees(block, rows, draw(st.sampled_from([8, 16, 24])), core)
 
 
 def test_kernel_allocates_nothing():
