@@ -122,9 +122,12 @@ def _rows(workload: Workload, columns: int, style: str) -> list[int]:
 
 
 def _written_out(workload: Workload, rows: int, columns: int, style: str) -> bool:
-    """Whether the inner loop can be the one of microkernel.py: whole tiles of neighbouring pixels."""
+    """Whether the inner loop can be the one of microkernel.py: whole tiles of neighbouring pixels.
+
+    With fewer outputs than a panel, TVM makes the tile's buffer narrower than the panel that is written.
+    """
     depth = workload["k"]
-    whole = workload["m"] % rows == 0 and "stride" not in workload.shape
+    whole = workload["m"] % rows == 0 and workload["n"] >= columns and "stride" not in workload.shape
     return whole and Tile(rows, columns, depth, depth, style).fits
 
 

@@ -27,7 +27,7 @@ def allocations(bundle: Path, folder: Path, repeat: int) -> list[str]:
     torch.zeros(shape).numpy().tofile(image)
     command = [str(bundle / "run"), "--input", str(image), "--repeat", str(repeat)]
     # With a threshold that does not move, glibc maps every big allocation by itself.
-    launch = Launch(env={"MALLOC_MMAP_THRESHOLD_": str(64 * 1024)})
+    launch = Launch(env={"MALLOC_MMAP_THRESHOLD_": str(32 * 1024)})
     run_program(find_core("cortex-a53"), command, launch, ("-strace", "-D", str(trace)))
     _, _, inferences = trace.read_text().partition(str(image))
     return re.findall(r"((?:mmap|brk|mremap)\([^)]*\))", inferences)

@@ -42,6 +42,9 @@ CASES = [
     Case("pointwise", (1, 33, 14, 14), 24),
     Case("pointwise", (2, 24, 7, 7), 33, residual=True),
     Case("pointwise", (3, 8, 2, 3), 8),
+    Case("pointwise", (1, 32, 1, 5), 7),
+    Case("pointwise", (1, 32, 1, 8), 15, residual=True),
+    Case("pointwise", (1, 16, 7, 1), 1),
     Case("pointwise", (1, 320, 3, 4), 1000),
     *(
         Case("depthwise", (1, channels, *size), channels, window, residual=residual)
