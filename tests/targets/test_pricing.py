@@ -27,7 +27,7 @@ NO_INSTRUCTION = bytes.fromhex("ffffffff")
 
 
 def assemble(lines: list[str]) -> bytes:
-    source = "\n".join(re.sub(r"\.LBB\w+|\b1b$", "#-64", line) for line in lines) + "\n"
+    source = "\n".join(re.sub(r"\.L\w+", "#-64", line) for line in lines) + "\n"
     arguments = ["-triple=aarch64", "-mattr=+all", "-show-encoding"]
     code, output, messages = run_tool(newest_tool("llvm-mc"), arguments, source)
     assert code == 0, messages
@@ -215,7 +215,7 @@ def pointwise_loop(core: str) -> list[str]:
     module = tvm.IRModule({"main": function.with_attr("global_symbol", "main")})
     source = tvm.tirx.build(module, target=row.target()).inspect_source("s")
     best: list[str] = []
-    for loop in re.finditer(r"^(\.LBB\w+|1):((?:(?!^(?:\.LBB|1:)).)*?\sb\.ne\s+\1b?)$", source, re.M | re.S):
+    for loop in re.finditer(r"^(\.L\w+):((?:(?!^\.L\w+:).)*?\sb\.ne\s+\1)$", source, re.M | re.S):
         lines = [line.strip() for line in loop[2].splitlines() if re.match(r"\s+[a-z]", line)]
         best = max(best, lines, key=lambda each: sum(line.startswith("fmla") for line in each))
     return best
