@@ -214,11 +214,10 @@ def pointwise_loop(core: str) -> list[str]:
     function = schedule_kernel(te.create_prim_func([data, weight, capped]), row).function
     module = tvm.IRModule({"main": function.with_attr("global_symbol", "main")})
     source = tvm.tirx.build(module, target=row.target()).inspect_source("s")
-    best: list[str] = []
-    for loop in re.finditer(r"^(\.L\w+):((?:(?!^\.L\w+:).)*?\sb\.ne\s+\1)$", source, re.M | re.S):
-        lines = [line.strip() for line in loop[2].splitlines() if re.match(r"\s+[a-z]", line)]
-        best = max(best, lines, key=lambda each: sum(line.startswith("fmla") for line in each))
-    return best
+    # Found at each label, as loops lie in one another.
+    found = re.finditer(r"^(?=(\.L\w+):(.*?\sb\.ne\s+\1)$)", source, re.M | re.S)
+    loops = [[line.strip() for line in loop[2].splitlines() if re.match(r"\s+[a-z]", line)] for loop in found]
+    return min((loop for loop in loops if sum(line.startswith("fmla") for line in loop) >= 56), key=len)
 
 
 # In per cent of the FMA limit: the loop alone, without the tile's first loads and its epilogue.
