@@ -55,3 +55,9 @@ def run_kernel(function: PrimFunc, core: Core, values: Sequence[np.ndarray]) -> 
         tensors = [tvm.runtime.tensor(np.ascontiguousarray(value), session.cpu(0)) for value in values]
         loaded["main"](*tensors)
         return [tensor.numpy() for tensor in tensors]
+
+
+def close_boards() -> None:
+    """End the agents; the next use starts them again."""
+    _BOARDS.close()
+    board.cache_clear()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from tests.boards import close_boards
+
 if TYPE_CHECKING:
     import tvm
     from tvm import te
@@ -74,3 +76,9 @@ def tiny_inputs() -> tuple[np.ndarray, np.ndarray]:
 def tiny_outputs(tiny_inputs: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     x, y = tiny_inputs
     return 2 * x + y, np.maximum(y, 0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_other_boards() -> None:
+    """The tests here look for processes that are left: those of other tests' boards must not be among them."""
+    close_boards()
