@@ -80,5 +80,5 @@ def tiny_outputs(tiny_inputs: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray
 
 @pytest.fixture(autouse=True, scope="module")
 def no_other_boards() -> None:
-    """The tests here look for processes that are left: those of other tests' boards must not be among them."""
+    """Ended, since the tests here look for processes that are left."""
     close_boards()
