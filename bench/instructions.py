@@ -12,12 +12,10 @@ import contextlib
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
+from compile.bench import profile_bundle
 from compile.pipeline import compile_model
 from compile.source import Source
 from targets.cores import find_core
-from targets.emulated.profile import REPEAT, instructions_per_repeat
 
 
 def count(core_name: str, size: int) -> float:
@@ -26,10 +24,7 @@ def count(core_name: str, size: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         source = Source("mobilenet_v2", weights="random:0", inputs={"image": (1, 3, size, size)})
         bundle = compile_model(source, core, Path(folder) / "bundle", contextlib.nullcontext)
-        image = Path(folder) / "image.bin"
-        np.random.default_rng(0).standard_normal((1, 3, size, size)).astype("float32").tofile(image)
-        command = [str(bundle.path / "run"), "--input", str(image), "--repeat", REPEAT]
-        return instructions_per_repeat(core, command) / 1e6
+        return profile_bundle(bundle, core, []).instructions / 1e6
 
 
 def main() -> None:

@@ -56,14 +56,13 @@ def _reports(bundle: Bundle, core: Core, devices: Sequence[Emulated]) -> list[Be
     """A report per device, from one profile on `core` with the caches of each."""
     found = profile_bundle(bundle, core, [Caches.of(device.core) for device in devices])
     shares = attribute(found, bundle)
-    return [_report(bundle, device, shares, found.caches, model) for model, device in enumerate(devices)]
+    return [_report(bundle, device, shares, model) for model, device in enumerate(devices)]
 
 
 def _report(
     bundle: Bundle,
     device: Emulated,
     shares: Mapping[str | None, Sequence[Block]],
-    caches: Sequence[Caches],
     model: int,
 ) -> BenchReport:
     rows = [*_rows(bundle), Row(RUNTIME, "runtime")]
@@ -76,7 +75,6 @@ def _report(
         bundle=bundle.path,
         device=device,
         compiled_for=bundle.core,
-        caches=caches[model],
         weights_bytes=bundle.manifest["weights"]["bytes"],
         peak_activation_bytes=bundle.manifest["peak_activation_bytes"],
         kernels=tuple(kernels),

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from targets.device import Emulated
-from targets.emulated.error import known_error
-from targets.emulated.estimate import memory_milliseconds, milliseconds
+from targets.emulated.estimate import LINE_BYTES, facts, latency, memory_milliseconds, milliseconds
 from targets.emulated.pricing import timing_model
 from targets.emulated.profile import Caches
 
@@ -47,12 +46,11 @@ class Row:
 
 @dataclass(frozen=True)
 class BenchReport:
-    """What was counted on an emulated board and is estimated for `device`, whose core has `caches`."""
+    """What was counted on an emulated board and is estimated for `device`."""
 
     bundle: Path
     device: Emulated
     compiled_for: str
-    caches: Caches
     weights_bytes: int
     peak_activation_bytes: int
     kernels: tuple[Row, ...]
@@ -66,6 +64,11 @@ class BenchReport:
     def timing(self) -> str:
         """The core whose timing model priced the cycles."""
         return timing_model(self.device.core)
+
+    @property
+    def caches(self) -> Caches:
+        """The caches that were modelled: the core's."""
+        return Caches.of(self.device.core)
 
     @property
     def kernels_total(self) -> Row:
@@ -96,6 +99,11 @@ class BenchReport:
         return milliseconds(row.cycles, self.device.ghz)
 
     @property
+    def memory_bytes(self) -> float:
+        """What an inference brings from memory: the lines missed in both caches."""
+        return self.total.l2_misses * LINE_BYTES
+
+    @property
     def memory_ms(self) -> float | None:
         """The least time that the board's memory needs for the inference's lines; None without a board."""
         board = self.device.board
@@ -104,8 +112,7 @@ class BenchReport:
     @property
     def total_ms(self) -> float | None:
         """The time of the inference (estimated), which its memory bounds; None without a clock."""
-        ms = self.ms(self.total)
-        return None if ms is None else max(ms, self.memory_ms or 0.0)
+        return latency(self.device, self.total.cycles, self.total.l2_misses)
 
     def gflops(self, row: Row) -> float | None:
         """Floating-point operations a nanosecond, two per multiply-add (estimated); None without a clock."""
@@ -114,23 +121,15 @@ class BenchReport:
 
     def to_json(self) -> dict[str, Any]:
         """The report, JSON-ready."""
-        known = known_error(self.device.core, self.device.board)
         return {
+            **facts(self.device),
             "bundle": str(self.bundle),
-            "device": self.device.name,
-            "core": self.device.core.name,
-            "board": self.device.board.name if self.device.board else None,
-            "ghz": self.device.ghz,
             "compiled_for": self.compiled_for,
             "basis": "counted on the emulated board; cycles and times are estimated, nothing is measured",
-            "cycles_basis": f"estimated by the timing model of {self.timing}",
-            "cycles_error": known.error if known else None,
-            "cycles_error_of": known.of if known else None,
             "estimated_ms": self.total_ms,
             "memory_ms": self.memory_ms,
             "weights_bytes": self.weights_bytes,
             "peak_activation_bytes": self.peak_activation_bytes,
-            "caches": asdict(self.caches),
             "kernels": [self._row(row) for row in self.kernels],
             "runtime": self._row(self.runtime),
             "runtime_files": dict(self.runtime_files),

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from tvm import ir, relax, transform
-from tvm.target import Target
 
 from compile.lower import Lowered
 from compile.passes.constants import array_of
@@ -19,15 +18,10 @@ from targets.toolchain import link_shared
 
 def build_library(lowered: Lowered, core: Core, output: Path) -> None:
     """Compile the kernels and the Relax VM's program for `core` and link them into `output`."""
-    build_executable(lowered, core.target()).export_library(str(output), fcompile=_link)
-
-
-def build_executable(lowered: Lowered, target: Target) -> relax.VMExecutable:
-    """Compile the kernels and the Relax VM's program for `target`.
-
-    The program is compiled like the kernels: as bytecode it takes more instructions (docs/memory.md).
-    """
-    return relax.build(lowered.module, target=target, relax_pipeline=finish(lowered), exec_mode="compiled")
+    # The program is compiled like the kernels: as bytecode it takes more instructions (docs/memory.md).
+    pipeline = finish(lowered)
+    program = relax.build(lowered.module, core.target(), relax_pipeline=pipeline, exec_mode="compiled")
+    program.export_library(str(output), fcompile=_link)
 
 
 def finish(lowered: Lowered) -> transform.Sequential:

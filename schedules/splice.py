@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from tvm import ir, tirx
 from tvm.s_tir import SBlock, SBlockRealize, Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
-from tvm_ffi import structural_map
 
 from schedules import microkernel, stencil
 from schedules.frame import Frame
+from schedules.strips import substituted
 
 _TILE = "armature.tile"
 _STEPS = "armature.steps"
@@ -83,7 +83,7 @@ def _step_calls(block: SBlock, frame: Frame) -> tirx.Stmt:
     def call(step: stencil.Step) -> tirx.Stmt:
         column = x * frame.stride[1] - frame.padding[1] + step.pixels[0]
         rows = [
-            tirx.BufferLoad(pixel.source, [image, _with(row, r, tap), column, channel])
+            tirx.BufferLoad(pixel.source, [image, substituted(row, r, tirx.const(tap)), column, channel])
             for tap in range(*step.taps)
         ]
         weights = tirx.BufferLoad(product.b.source, [0, 0, product.b.indices[-1]])
@@ -94,13 +94,6 @@ def _step_calls(block: SBlock, frame: Frame) -> tirx.Stmt:
         for end, taps in frame.rows_spans()
     ]
     return _chosen(y, rows)
-
-
-def _with(expression: ir.Expr, variable: tirx.Var, value: int) -> ir.Expr:
-    """`expression` with `value` in the place of `variable`."""
-    return structural_map(
-        expression, (ir.Var, lambda found: tirx.const(value) if found.same_as(variable) else found)
-    )
 
 
 def _chosen(position: tirx.Var, cases: list[tuple[int, tirx.Stmt]]) -> tirx.Stmt:

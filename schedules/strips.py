@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from tvm import ir, tirx
 from tvm.ir import Range, TensorRegion
@@ -75,6 +75,9 @@ def by_run(position: tirx.Var, runs: Sequence[Taps], body: Callable[[Taps], Stmt
     return tirx.IfThenElse(position < run.stop, body(run), by_run(position, rest, body))
 
 
-def substituted(body: Stmt, variable: tirx.Var, value: ir.Expr) -> Stmt:
-    """`body` with `value` in the place of `variable`."""
-    return structural_map(body, (ir.Var, lambda found: value if found.same_as(variable) else found))
+Code = TypeVar("Code", Stmt, ir.Expr)
+
+
+def substituted(code: Code, variable: tirx.Var, value: ir.Expr) -> Code:
+    """`code` with `value` in the place of `variable`."""
+    return structural_map(code, (ir.Var, lambda found: value if found.same_as(variable) else found))

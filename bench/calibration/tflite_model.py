@@ -32,20 +32,19 @@ class _Writer:
         self.shapes: dict[str, tuple[int, ...]] = {}
 
     def tensor(self, name: str, shape: tuple[int, ...], data: NDArray[np.generic] | None = None) -> int:
-        builder = self.builder
         buffer = 0
         if data is not None:
             buffer = len(self.buffers)
             self.buffers.append(data.tobytes())
         is_int = data is not None and data.dtype == np.int32
-        label = builder.CreateString(name)
-        extents = self.ints(tflite.TensorStartShapeVector, shape)
-        tflite.TensorStart(builder)
-        tflite.TensorAddShape(builder, extents)
-        tflite.TensorAddType(builder, tflite.TensorType.INT32 if is_int else tflite.TensorType.FLOAT32)
-        tflite.TensorAddBuffer(builder, buffer)
-        tflite.TensorAddName(builder, label)
-        self.tensors.append(tflite.TensorEnd(builder))
+        tensor = self.table(
+            "Tensor",
+            Shape=self.ints(tflite.TensorStartShapeVector, shape),
+            Type=tflite.TensorType.INT32 if is_int else tflite.TensorType.FLOAT32,
+            Buffer=buffer,
+            Name=self.builder.CreateString(name),
+        )
+        self.tensors.append(tensor)
         self.numbers[name], self.shapes[name] = len(self.tensors) - 1, shape
         return self.numbers[name]
 
@@ -66,59 +65,48 @@ class _Writer:
     ) -> None:
         if code not in self.codes:
             self.codes.append(code)
-        builder = self.builder
-        read = self.ints(tflite.OperatorStartInputsVector, inputs)
-        written = self.ints(tflite.OperatorStartOutputsVector, outputs)
-        tflite.OperatorStart(builder)
-        tflite.OperatorAddOpcodeIndex(builder, self.codes.index(code))
-        tflite.OperatorAddInputs(builder, read)
-        tflite.OperatorAddOutputs(builder, written)
-        tflite.OperatorAddBuiltinOptionsType(builder, kind)
-        tflite.OperatorAddBuiltinOptions(builder, options)
-        self.operators.append(tflite.OperatorEnd(builder))
+        operator = self.table(
+            "Operator",
+            OpcodeIndex=self.codes.index(code),
+            Inputs=self.ints(tflite.OperatorStartInputsVector, inputs),
+            Outputs=self.ints(tflite.OperatorStartOutputsVector, outputs),
+            BuiltinOptionsType=kind,
+            BuiltinOptions=options,
+        )
+        self.operators.append(operator)
 
-    def options(self, kind: str, **fields: int) -> int:
+    def table(self, kind: str, **fields: int) -> int:
+        """A table of the schema; whatever its fields refer to is written before."""
         getattr(tflite, f"{kind}Start")(self.builder)
         for field, value in fields.items():
             getattr(tflite, f"{kind}Add{field}")(self.builder, value)
         return int(getattr(tflite, f"{kind}End")(self.builder))
 
     def finish(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
-        builder = self.builder
-        buffers = []
-        for content in self.buffers:
-            data = builder.CreateByteVector(content) if content else None
-            tflite.BufferStart(builder)
-            if data is not None:
-                tflite.BufferAddData(builder, data)
-            buffers.append(tflite.BufferEnd(builder))
-        codes = []
-        for code in self.codes:
-            tflite.OperatorCodeStart(builder)
-            tflite.OperatorCodeAddDeprecatedBuiltinCode(builder, code)
-            tflite.OperatorCodeAddBuiltinCode(builder, code)
-            tflite.OperatorCodeAddVersion(builder, 1)
-            codes.append(tflite.OperatorCodeEnd(builder))
-        tensors = self.offsets(tflite.SubGraphStartTensorsVector, self.tensors)
-        operators = self.offsets(tflite.SubGraphStartOperatorsVector, self.operators)
-        read = self.ints(tflite.SubGraphStartInputsVector, inputs)
-        written = self.ints(tflite.SubGraphStartOutputsVector, outputs)
-        tflite.SubGraphStart(builder)
-        tflite.SubGraphAddTensors(builder, tensors)
-        tflite.SubGraphAddInputs(builder, read)
-        tflite.SubGraphAddOutputs(builder, written)
-        tflite.SubGraphAddOperators(builder, operators)
-        graph = tflite.SubGraphEnd(builder)
-        graphs = self.offsets(tflite.ModelStartSubgraphsVector, [graph])
-        all_codes = self.offsets(tflite.ModelStartOperatorCodesVector, codes)
-        all_buffers = self.offsets(tflite.ModelStartBuffersVector, buffers)
-        tflite.ModelStart(builder)
-        tflite.ModelAddVersion(builder, VERSION)
-        tflite.ModelAddOperatorCodes(builder, all_codes)
-        tflite.ModelAddSubgraphs(builder, graphs)
-        tflite.ModelAddBuffers(builder, all_buffers)
-        builder.Finish(tflite.ModelEnd(builder), b"TFL3")
-        return bytes(builder.Output())
+        buffers = [
+            self.table("Buffer", **({"Data": self.builder.CreateByteVector(content)} if content else {}))
+            for content in self.buffers
+        ]
+        codes = [
+            self.table("OperatorCode", DeprecatedBuiltinCode=code, BuiltinCode=code, Version=1)
+            for code in self.codes
+        ]
+        graph = self.table(
+            "SubGraph",
+            Tensors=self.offsets(tflite.SubGraphStartTensorsVector, self.tensors),
+            Inputs=self.ints(tflite.SubGraphStartInputsVector, inputs),
+            Outputs=self.ints(tflite.SubGraphStartOutputsVector, outputs),
+            Operators=self.offsets(tflite.SubGraphStartOperatorsVector, self.operators),
+        )
+        model = self.table(
+            "Model",
+            Version=VERSION,
+            OperatorCodes=self.offsets(tflite.ModelStartOperatorCodesVector, codes),
+            Subgraphs=self.offsets(tflite.ModelStartSubgraphsVector, [graph]),
+            Buffers=self.offsets(tflite.ModelStartBuffersVector, buffers),
+        )
+        self.builder.Finish(model, b"TFL3")
+        return bytes(self.builder.Output())
 
 
 def write_tflite(layers: Sequence[Layer], size: int, path: Path) -> None:
@@ -140,7 +128,7 @@ def _padded(writer: _Writer, layer: Layer) -> str:
     widths = np.array([[0, 0], [margin, margin], [margin, margin], [0, 0]], np.int32)
     amounts = writer.tensor(f"{layer.name}_margins", widths.shape, widths)
     padded = writer.tensor(name, (batch, height + 2 * margin, width + 2 * margin, channels))
-    options = writer.options("PadOptions")
+    options = writer.table("PadOptions")
     operator = (tflite.BuiltinOperator.PAD, tflite.BuiltinOptions.PadOptions, options)
     writer.operator(*operator, [writer.numbers[source], amounts], [padded])
     return name
@@ -167,17 +155,17 @@ def _convolution(writer: _Writer, layer: Layer) -> None:
         "FusedActivationFunction": RELU6 if layer.relu6 else NONE,
     }
     if depthwise:
-        options = writer.options("DepthwiseConv2DOptions", DepthMultiplier=1, **common)
+        options = writer.table("DepthwiseConv2DOptions", DepthMultiplier=1, **common)
         operator = (tflite.BuiltinOperator.DEPTHWISE_CONV_2D, tflite.BuiltinOptions.DepthwiseConv2DOptions)
     else:
-        options = writer.options("Conv2DOptions", **common)
+        options = writer.table("Conv2DOptions", **common)
         operator = (tflite.BuiltinOperator.CONV_2D, tflite.BuiltinOptions.Conv2DOptions)
     writer.operator(*operator, options, [writer.numbers[source], weights, bias], [output])
 
 
 def _add(writer: _Writer, layer: Layer) -> None:
     output = writer.tensor(layer.name, writer.shapes[layer.inputs[0]])
-    options = writer.options("AddOptions", FusedActivationFunction=NONE)
+    options = writer.table("AddOptions", FusedActivationFunction=NONE)
     read = [writer.numbers[name] for name in layer.inputs]
     writer.operator(tflite.BuiltinOperator.ADD, tflite.BuiltinOptions.AddOptions, options, read, [output])
 
@@ -187,7 +175,7 @@ def _mean(writer: _Writer, layer: Layer) -> None:
     axes = np.array([1, 2], np.int32)
     over = writer.tensor(f"{layer.name}_axes", axes.shape, axes)
     output = writer.tensor(layer.name, (1, writer.shapes[source][3]))
-    options = writer.options("ReducerOptions", KeepDims=False)
+    options = writer.table("ReducerOptions", KeepDims=False)
     operator = (tflite.BuiltinOperator.MEAN, tflite.BuiltinOptions.ReducerOptions, options)
     writer.operator(*operator, [writer.numbers[source], over], [output])
 
@@ -198,7 +186,7 @@ def _dense(writer: _Writer, layer: Layer) -> None:
     weights = writer.tensor(f"{layer.name}_weight", layer.weight.shape, layer.weight)
     bias = writer.tensor(f"{layer.name}_bias", layer.bias.shape, layer.bias)
     output = writer.tensor(layer.name, (1, layer.weight.shape[0]))
-    options = writer.options("FullyConnectedOptions", FusedActivationFunction=NONE)
+    options = writer.table("FullyConnectedOptions", FusedActivationFunction=NONE)
     operator = (tflite.BuiltinOperator.FULLY_CONNECTED, tflite.BuiltinOptions.FullyConnectedOptions, options)
     writer.operator(*operator, [writer.numbers[layer.inputs[0]], weights, bias], [output])
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from targets.emulated.profile import Caches
     from targets.emulated.program import Part, ProgramReport
 
-LINE_BYTES = 64
 NAME_WIDTH = 41
 SUFFIXES = {"kernel": "k", "stride": "s"}
 """Parts of a shape that are no extents, and what is put before their number."""
@@ -35,7 +34,7 @@ def bench(found: BenchReport) -> Parts:
     yield _estimated(found.device, found.total_ms, total)
     if found.memory_ms is not None and found.device.board is not None:
         yield (
-            f"{_mebibytes(total.l2_misses * LINE_BYTES)} come from memory, which takes "
+            f"{_mebibytes(found.memory_bytes)} come from memory, which takes "
             f"{_three_digits(found.memory_ms)} ms at least at {found.device.board.memory_gbs:g} GB/s"
         )
     yield (

@@ -55,17 +55,6 @@ def lay_out(tensors: Sequence[Lifetime]) -> Layout:
     return Layout(tuple(offsets[index] for index in range(len(tensors))), _aligned(max(ends, default=0)))
 
 
-def lower_bound(tensors: Sequence[Lifetime]) -> int:
-    """The most bytes that live at one step: no layout is smaller."""
-    return max(
-        (
-            sum(other.size for other in tensors if other.first <= tensor.first <= other.last)
-            for tensor in tensors
-        ),
-        default=0,
-    )
-
-
 def _best_gap(taken: Sequence[tuple[int, int]], size: int) -> int:
     """The start of the smallest gap between `taken` that holds `size`, past them all if none does.
 

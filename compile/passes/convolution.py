@@ -36,17 +36,20 @@ class Convolution:
         return int(self.weight.shape[3])
 
     @property
+    def is_by_channel(self) -> bool:
+        """Whether every channel has a filter of its own."""
+        return self.groups == self.channels == self.inputs and self.groups > 1
+
+    @property
     def is_depthwise(self) -> bool:
-        """Whether every channel has a filter of its own, of a size that the depthwise kernel takes."""
+        """The same, with filters of a size that the depthwise kernel takes."""
         kernel = self.window.kernel
-        alone = self.groups == self.channels == self.inputs and self.groups > 1
-        return alone and kernel[0] * kernel[1] <= depthwise.MAX_TAPS
+        return self.is_by_channel and kernel[0] * kernel[1] <= depthwise.MAX_TAPS
 
     @property
     def is_pointwise(self) -> bool:
-        """Whether it is 1x1, over all channels, at every pixel."""
-        window = self.window
-        return window.kernel == window.stride == (1, 1) and self.groups == 1 and not any(window.padding)
+        """Whether it is 1x1, over all channels."""
+        return self.window.kernel == (1, 1) and self.groups == 1 and not any(self.window.padding)
 
     @property
     def kernel_weight(self) -> Array:

@@ -117,7 +117,9 @@ class _Graph:
             if not layer.convolution.is_depthwise:
                 continue
             projection = by_source.get(layer.output)
-            if projection is None or not projection.convolution.is_pointwise or self._is_shared(layer.output):
+            if projection is None or self._is_shared(layer.output):
+                continue
+            if not projection.convolution.is_pointwise or projection.convolution.window.stride != (1, 1):
                 continue
             expansion = by_output.get(layer.convolution.source)
             if expansion is not None and (

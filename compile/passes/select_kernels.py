@@ -13,7 +13,7 @@ from tvm import ir, relax, tirx
 from tvm.relax.expr_functor import mutator
 
 from compile.passes.constants import Array, array_of, constant
-from compile.passes.convolution import pair, sides
+from compile.passes.convolution import convolution_of, pair, sides
 from compile.passes.rewriter import Rewriter
 from schedules import conv, dense, depthwise, pointwise, pool
 from schedules.kernel import CHANNEL_MULTIPLE, round_up
@@ -42,19 +42,8 @@ class _Selector(Rewriter):
         name = getattr(call.op, "name", "")
         if name not in SELECTORS or not _is_static_float(call):
             return call
-        kernel = self._stem(call) if name == "relax.nn.conv2d" else None
-        if kernel is None:
-            kernel = SELECTORS[name](self.builder_, call)
+        kernel = SELECTORS[name](self.builder_, call)
         return call if kernel is None else kernel
-
-    def _stem(self, convolution: ir.Call) -> ir.Expr | None:
-        """A dense convolution of a transposed image reads the image itself."""
-        source = self.lookup_binding(convolution.args[0])
-        if not isinstance(source, ir.Call) or getattr(source.op, "name", "") != "relax.permute_dims":
-            return None
-        if [int(axis) for axis in source.attrs.axes] != [0, 2, 3, 1]:
-            return None
-        return _convolution(self.builder_, convolution, channels_first=source.args[0])
 
 
 def _emit(
@@ -69,36 +58,22 @@ def _emit(
     )
 
 
-def _convolution(
-    builder: relax.BlockBuilder, call: ir.Call, channels_first: ir.Expr | None = None
-) -> ir.Expr | None:
-    """The kernel of an NHWC convolution; where its data is a transposed NCHW tensor, given as
-    `channels_first`, only the kinds that read that layout are considered.
-    """
-    data, weight, attrs = call.args[0], array_of(call.args[1]), call.attrs
-    if weight is None or (attrs.data_layout, attrs.kernel_layout) != ("NHWC", "HWIO"):
+def _convolution(builder: relax.BlockBuilder, call: ir.Call) -> ir.Expr | None:
+    """The kernel of an NHWC convolution; a dense one of a transposed image reads the image itself."""
+    data = call.args[0]
+    layer = convolution_of(call, builder.lookup_binding(data) if isinstance(data, relax.Var) else None)
+    if layer is None:
         return None
-    depth, channels, groups = weight.shape[2], weight.shape[3], int(attrs.groups)
-    window = Window(
-        kernel=weight.shape[:2],
-        stride=pair(attrs.strides),
-        padding=sides(attrs.padding),
-        dilation=pair(attrs.dilation),
-    )
-    padded = _pad_outputs(weight)
-    if channels_first is not None:
-        return (
-            _emit(builder, conv.define, [channels_first, constant(padded)], channels, window, 1, False)
-            if groups == 1 and window.kernel != (1, 1)
-            else None
-        )
-    if groups == channels == _extents(data)[3] and depth == 1 and groups > 1:
-        if window.kernel[0] * window.kernel[1] > depthwise.MAX_TAPS:
+    window = layer.window
+    if layer.is_by_channel:
+        if not layer.is_depthwise:
             return None
-        return _emit(builder, depthwise.define, [data, constant(weight[:, :, 0, :])], window)
-    if window.kernel == (1, 1) and groups == 1 and not any(window.padding):
-        return _emit(builder, pointwise.define, [data, constant(padded[0, 0])], channels, window.stride)
-    return _emit(builder, conv.define, [data, constant(padded)], channels, window, groups)
+        return _emit(builder, depthwise.define, [layer.source, constant(layer.kernel_weight)], window)
+    if layer.is_pointwise:
+        weight = constant(_pad_outputs(layer.kernel_weight))
+        return _emit(builder, pointwise.define, [layer.source, weight], layer.channels, window.stride)
+    tensors = [layer.source, constant(_pad_outputs(layer.weight))]
+    return _emit(builder, conv.define, tensors, layer.channels, window, layer.groups, layer.channels_last)
 
 
 def _product(builder: relax.BlockBuilder, call: ir.Call) -> ir.Expr | None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from targets.cores import Core
-from targets.emulated.pricing import miss_cycles, price
-from targets.emulated.profile import Block
+from targets.device import Emulated
+from targets.emulated.error import known_error
+from targets.emulated.pricing import miss_cycles, price, timing_model
+from targets.emulated.profile import Block, Caches
 
 LINE_BYTES = 64
 RARE = 0.5
@@ -49,6 +52,30 @@ def estimates(groups: Sequence[Sequence[Block]], core: Core, model: int = 0) -> 
         return Estimate(issue, miss_cycles(core, first, second))
 
     return [estimated(blocks) for blocks in groups]
+
+
+def facts(device: Emulated) -> dict[str, Any]:
+    """What every estimate for `device` rests on, JSON-ready."""
+    core, board = device.core, device.board
+    known = known_error(core, board)
+    return {
+        "device": device.name,
+        "core": core.name,
+        "board": board.name if board else None,
+        "ghz": device.ghz,
+        "caches": asdict(Caches.of(core)),
+        "cycles_basis": f"estimated by the timing model of {timing_model(core)}",
+        "cycles_error": known.error if known else None,
+        "cycles_error_of": known.of if known else None,
+    }
+
+
+def latency(device: Emulated, cycles: float, l2_misses: float) -> float | None:
+    """Milliseconds at the device's clock, and no less than its memory needs; None without a clock."""
+    ms, board = milliseconds(cycles, device.ghz), device.board
+    if ms is None or board is None:
+        return ms
+    return max(ms, memory_milliseconds(l2_misses, board.memory_gbs))
 
 
 def memory_milliseconds(l2_misses: float, memory_gbs: float) -> float:

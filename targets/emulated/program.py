@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from targets.device import Emulated
-from targets.emulated.error import known_error
-from targets.emulated.estimate import Estimate, estimates, memory_milliseconds, milliseconds
+from targets.emulated.estimate import Estimate, estimates, facts, latency
 from targets.emulated.launch import Launch
 from targets.emulated.pricing import timing_model
 from targets.emulated.profile import REPEAT, Block, Caches, Profile, profile, profile_whole
@@ -67,10 +66,7 @@ class ProgramReport:
     @property
     def ms(self) -> float | None:
         """Estimated, at the board's clock, and bounded by its memory; None without a clock."""
-        ms, board = milliseconds(self.total.cycles, self.device.ghz), self.device.board
-        if ms is None or board is None:
-            return ms
-        return max(ms, memory_milliseconds(self.total.l2_misses, board.memory_gbs))
+        return latency(self.device, self.total.cycles, self.total.l2_misses)
 
     def share(self, part: Part) -> float:
         """The part of the estimated cycles that `part` has."""
@@ -78,19 +74,11 @@ class ProgramReport:
 
     def to_json(self, top: int) -> dict[str, Any]:
         """The report with the `top` hottest functions or blocks, JSON-ready."""
-        core, known = self.device.core, known_error(self.device.core, self.device.board)
         return {
+            **facts(self.device),
             "command": list(self.command),
-            "device": self.device.name,
-            "core": core.name,
-            "board": self.device.board.name if self.device.board else None,
-            "ghz": self.device.ghz,
-            "caches": asdict(self.caches),
             "repeats": list(self.repeats) if self.repeats else None,
             "basis": "per repeat" if self.repeats else "one whole run, loading included",
-            "cycles_basis": f"estimated by the timing model of {self.timing}",
-            "cycles_error": known.error if known else None,
-            "cycles_error_of": known.of if known else None,
             "estimated_ms": self.ms,
             "total": self._part(self.total),
             "files": [self._part(part) for part in self.files],

@@ -10,15 +10,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from tvm import te, tirx, transform
-from tvm.relax.frontend.torch import from_exported_program
 
 from compile.build import _TO_ALLOCATIONS, _in_place, activation_bytes, build_library, finish, weight_bytes
-from compile.lower import Lowered, lower
-from compile.passes.arena import ALIGNMENT, STAGGER, Lifetime, lay_out, lower_bound
+from compile.lower import Lowered
+from compile.passes.arena import ALIGNMENT, STAGGER, Lifetime, lay_out
 from compile.passes.in_place import overwritable
 from compile.passes.plan_memory import Plan, plan_memory
 from targets.cores import find_core
-from tests.compile.test_lower import Apply, assert_agrees, mobilenet_v2
+from tests.compile.test_lower import Apply, assert_agrees, lowered, mobilenet_v2
 
 CORE = find_core("cortex-a72")
 
@@ -31,6 +30,17 @@ def random_tensors(seed: int) -> list[Lifetime]:
     last = first + random.integers(0, steps, count)
     sizes = random.integers(1, largest, count)
     return [Lifetime(*(int(value) for value in row)) for row in zip(sizes, first, last, strict=True)]
+
+
+def lower_bound(tensors: list[Lifetime]) -> int:
+    """The most bytes that live at one step: no layout is smaller."""
+    return max(
+        (
+            sum(other.size for other in tensors if other.first <= tensor.first <= other.last)
+            for tensor in tensors
+        ),
+        default=0,
+    )
 
 
 @pytest.mark.parametrize("seed", range(200))
@@ -50,10 +60,6 @@ def test_the_arena_is_between_what_must_live_at_once_and_the_sum(seed: int) -> N
     tensors = random_tensors(seed)
     spare = sum(ALIGNMENT + (STAGGER if tensor.size > STAGGER else 0) for tensor in tensors)
     assert lower_bound(tensors) <= lay_out(tensors).size <= sum(tensor.size for tensor in tensors) + spare
-
-
-def lowered(module: nn.Module, *inputs: torch.Tensor) -> Lowered:
-    return lower(from_exported_program(torch.export.export(module.eval(), inputs)), CORE)
 
 
 def plan_of(network: Lowered, in_place: bool = True) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,3 +56,12 @@ def compile_small(armature: Armature, folder: Path, cpu: str) -> None:
 def document(result: Result) -> Any:
     """The JSON document on standard output, which must be all of it."""
     return json.loads(result.stdout)
+
+
+def wait_for(check: Callable[[], Any], seconds: float = 60.0) -> Any:
+    """What `check` gives once it is true."""
+    end = time.monotonic() + seconds
+    while not (found := check()):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    return found

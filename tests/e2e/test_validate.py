@@ -7,17 +7,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 from PIL import Image
 
 from compile import validate as validation
-from tests.e2e.conftest import Armature, compile_small, document
+from tests.e2e.conftest import Armature, compile_small, document, wait_for
 
 pytestmark = pytest.mark.emulator
 
@@ -105,12 +102,3 @@ def test_interrupt_leaves_no_process(small_bundle: Path, tmp_path: Path) -> None
     assert running.returncode == 130
     assert b"interrupted" in errors and b"Traceback" not in errors
     wait_for(lambda: not any(agent.is_running() for agent in agents))
-
-
-def wait_for(check: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """What `check` gives once it is true."""
-    end = time.monotonic() + seconds
-    while not (found := check()):
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    return found
