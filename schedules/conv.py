@@ -71,10 +71,14 @@ def define(
 
 def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:  # noqa: ARG001
     """The tile and the input channels per round."""
-    columns = decider.choose(dividing_first(workload["w"], COLUMNS))
+    columns = decider.choose("columns", dividing_first(workload["w"], COLUMNS))
     padded = round_up(workload["n"], CHANNEL_MULTIPLE)
     panels = [each for each in PANELS if padded % each == 0 and columns * each // LANES <= MAX_SUMS]
-    return {"columns": columns, "channels": decider.choose(panels), "step": decider.choose(STEPS)}
+    return {
+        "columns": columns,
+        "channels": decider.choose("channels", panels),
+        "step": decider.choose("step", STEPS),
+    }
 
 
 def default(workload: Workload, core: Core) -> Decisions:

@@ -47,7 +47,7 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:  # no
     """The panel's width, and the inputs per round."""
     padded = round_up(workload["n"], CHANNEL_MULTIPLE)
     panels = [each for each in COLUMNS if padded % each == 0]
-    return {"columns": decider.choose(panels), "step": decider.choose(STEPS)}
+    return {"columns": decider.choose("columns", panels), "step": decider.choose("step", STEPS)}
 
 
 def default(workload: Workload, core: Core) -> Decisions:

@@ -62,13 +62,14 @@ def define(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor:
 
 def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
     """The outputs per step, what is walked together, and whether the steps are written out."""
-    columns = decider.choose(dividing_first(workload["w"], COLUMNS))
+    columns = decider.choose("columns", dividing_first(workload["w"], COLUMNS))
+    blocks = [each for each in BLOCKS if workload["c"] % each == 0] or [LANES]
     style = style_of(core)
-    written_out = decider.choose(_written_out(workload, columns, style))
+    written_out = decider.choose("written_out", _written_out(workload, columns, style))
     return {
         "columns": columns,
-        "strip": decider.choose(_strips(workload, columns)),
-        "block": decider.choose([each for each in BLOCKS if workload["c"] % each == 0] or [LANES]),
+        "strip": decider.choose("strip", _strips(workload, columns)),
+        "block": decider.choose("block", blocks),
         "load_style": STYLES.index(style),
         "written_out": written_out,
     }

@@ -78,14 +78,15 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
     """The tile, the load style, and what is walked together."""
     panels = dividing_first(round_up(workload["n"], CHANNEL_MULTIPLE), COLUMNS)
     columns = decider.choose(
-        [each for each in panels if round_up(workload["n"], CHANNEL_MULTIPLE) % each == 0]
+        "columns", [each for each in panels if round_up(workload["n"], CHANNEL_MULTIPLE) % each == 0]
     )
     rows = {style: _rows(workload, columns, style) for style in dict.fromkeys((style_of(core), VECTOR))}
-    style = STYLES[decider.choose([STYLES.index(style) for style, found in rows.items() if found])]
-    step = decider.choose(STEPS if style == VECTOR else STEPS[:1])
-    tile = decider.choose(rows[style])
+    styles = [STYLES.index(style) for style, found in rows.items() if found]
+    style = STYLES[decider.choose("load_style", styles)]
+    step = decider.choose("step", STEPS if style == VECTOR else STEPS[:1])
+    tile = decider.choose("rows", rows[style])
     walk = _walks(workload, core, tile, columns)
-    chosen = walk[decider.choose(range(min(len(walk), WALKS)))]
+    chosen = walk[decider.choose("walk", range(min(len(walk), WALKS)))]
     return {
         "rows": tile,
         "columns": columns,

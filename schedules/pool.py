@@ -88,7 +88,9 @@ def _divisor(
 
 def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:  # noqa: ARG001
     """The channel block."""
-    return {"block": decider.choose([each for each in BLOCKS if workload["c"] % each == 0] or [LANES])}
+    return {
+        "block": decider.choose("block", [each for each in BLOCKS if workload["c"] % each == 0] or [LANES])
+    }
 
 
 def default(workload: Workload, core: Core) -> Decisions:

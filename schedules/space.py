@@ -16,14 +16,14 @@ from tvm.s_tir import Schedule
 class Decider(Protocol):
     """Where decisions come from."""
 
-    def choose(self, candidates: Sequence[int]) -> int:
-        """One of `candidates`, which are not empty and sorted best first."""
+    def choose(self, name: str, candidates: Sequence[int]) -> int:
+        """One of `candidates`, which are not empty and sorted best first, for the decision `name`."""
 
 
 class First:
     """The best candidate of each."""
 
-    def choose(self, candidates: Sequence[int]) -> int:
+    def choose(self, name: str, candidates: Sequence[int]) -> int:  # noqa: ARG002
         """The first."""
         return candidates[0]
 
@@ -34,7 +34,7 @@ class Sampled:
     def __init__(self, sch: Schedule) -> None:
         self.sch = sch
 
-    def choose(self, candidates: Sequence[int]) -> int:
+    def choose(self, name: str, candidates: Sequence[int]) -> int:  # noqa: ARG002
         """A draw; of a single candidate, none is made."""
         if len(candidates) == 1:
             return candidates[0]
