@@ -13,7 +13,8 @@ from tvm.tirx import PrimFunc
 
 import schedules
 from schedules import elementwise
-from schedules.kernel import Workload, workload_of, written_workload
+from schedules.kernel import Workload, workload_of
+from schedules.space import Decider, First
 from schedules.splice import splice
 from targets.cores import Core
 
@@ -36,21 +37,31 @@ def kinds() -> dict[str, ModuleType]:
         importlib.import_module(f"{schedules.__name__}.{info.name}")
         for info in pkgutil.iter_modules(schedules.__path__)
     )
-    return {module.KIND: module for module in modules if hasattr(module, "default")}
+    return {module.KIND: module for module in modules if hasattr(module, "decide")}
 
 
-def schedule_kernel(function: PrimFunc, core: Core) -> Scheduled:
-    """Schedule one kernel for `core`; weights it packs show as parameters of another shape."""
-    written = written_workload(function)
-    if written is not None:
-        return Scheduled(function, written, "default")
-    sch = Schedule(function)
+def apply(sch: Schedule, core: Core, decider: Decider) -> Workload | None:
+    """Schedule the kernel of `sch` for `core` by what `decider` chooses; nothing may be scheduled afterwards.
+
+    Returns its workload. Raises InadmissibleError where `decider` does.
+    """
     workload = workload_of(sch)
     if workload is None:
         elementwise.schedule(sch)
     else:
         kind = kinds()[workload.kind]
-        kind.schedule(sch, kind.default(workload, core))
+        kind.schedule(sch, kind.decide(workload, core, decider))
     splice(sch)
+    return workload
+
+
+def schedule_kernel(function: PrimFunc, core: Core, decider: Decider | None = None) -> Scheduled:
+    """Schedule one kernel for `core`, by the kind's own choice unless a `decider` is given.
+
+    Weights it packs show as parameters of another shape, and a workspace as more parameters after the
+    output.
+    """
+    sch = Schedule(function)
+    workload = apply(sch, core, decider or First())
     scheduled = sch.mod["main"].with_attr("tirx.is_scheduled", True)
     return Scheduled(scheduled, workload, "default")

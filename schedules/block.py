@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from schedules.kernel import Workload, round_up
 from schedules.window import Taps, Window, border_taps
@@ -104,7 +106,28 @@ class Bottleneck:
             multiply_adds += (
                 math.prod(self.size) * self.middle * first.inputs * math.prod(first.window.kernel)
             )
-        return Workload(KIND, shape, self.batch * multiply_adds)
+        description = json.dumps(asdict(self))
+        return Workload(KIND, shape, self.batch * multiply_adds, description=description)
+
+    @classmethod
+    def read(cls, description: str) -> Bottleneck:
+        """The bottleneck whose workload has `description`."""
+        fields = json.loads(description)
+        expansion = fields.pop("expansion")
+        return cls(
+            **_tuples(fields) | {"window": _window(fields["window"])},
+            expansion=None
+            if expansion is None
+            else Expansion(**_tuples(expansion) | {"window": _window(expansion["window"])}),
+        )
+
+
+def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+
+
+def _window(fields: dict[str, Any]) -> Window:
+    return Window(**_tuples(fields))
 
 
 @dataclass(frozen=True)

@@ -13,45 +13,74 @@ import math
 from collections.abc import Callable, Sequence
 
 from tvm import tirx
+from tvm.s_tir import Schedule
 from tvm.s_tir.stmt import SBlock, SBlockRealize
 from tvm.tirx import PrimFunc, Stmt
 
 from schedules.block import BYTES, KIND, Bottleneck, Plan
-from schedules.kernel import Decisions, mark
-from schedules.stages import depthwise_row, expansion_row, projection_strip
+from schedules.kernel import CHANNEL_MULTIPLE, Decisions, Workload, round_up, workload_of
+from schedules.space import Decider, Shared
+from schedules.stages import Stages
 from schedules.strips import Place, by_run, extents_of, loop, placed, sequence, substituted, whole
 from schedules.window import Taps
 from targets.cores import Core
 
-__all__ = ["KIND", "default", "write"]
+__all__ = ["KIND", "decide", "is_better_fused", "schedule"]
 
 
-GROUP = 16
-"""Middle channels of a group: a cache line of 64 bytes for each pixel."""
-NARROW_GROUP = 8
+GROUPS = (16, 8, 32)
+"""Middle channels of a group, best first: 16 are a cache line of 64 bytes for each pixel."""
+NARROW_GROUPS = (8, 16, 32)
 """Where one panel of the expansion is better: after a stem, whose window's scalars stay in registers so, and
 on cores of two FMA pipes or more.
 """
 ADVANCE = 2
 """Rows of the expansion that a narrow strip adds: a group of them, and of those it reads again, fits L1."""
+WIDE_STRIPS = 8
+"""Output rows of the widest strip in the space, but for the whole image."""
 
 
-def default(block: Bottleneck, core: Core) -> Decisions:
-    """Whether to fuse, rows per strip, and channels per group to use when nothing is tuned for `core`.
+def is_better_fused(block: Bottleneck, core: Core) -> bool:
+    """Whether one kernel is better than one for each stage when nothing is tuned for `core`.
 
-    Narrow strips, or one strip that is the whole image: whichever has less go past the second-level cache.
-    Not fused where there is nothing to gain: what would be between the kernels stays in L1 anyway, or it is
-    not less by fusing (no expansion, and one strip).
+    Not where there is nothing to gain: what would be between the kernels stays in L1 anyway, or it is not
+    less by fusing (no expansion, and one strip).
     """
-    first, height = block.expansion, block.output_size[0]
-    is_narrow = core.fma_per_cycle > 1 or (first is not None and not first.is_pointwise)
-    group = NARROW_GROUP if is_narrow else GROUP
-    wanted = min(height, max(1, ADVANCE // block.window.stride[0]))
-    rows = next(rows for rows in range(wanted, 0, -1) if height % rows == 0)
-    best = min((Plan(block, rows, group), Plan(block, height, group)), key=lambda plan: _overflow(plan, core))
     is_small = max(_between(block)) <= core.l1d_kib * 1024
-    is_split = first is not None or best.strips > 1
-    return {"fused": int(is_split and not is_small), "rows": best.rows, "group": group}
+    strip = Plan(block, _rows(block, _groups(block, core)[0], core)[0], _groups(block, core)[0])
+    return (block.expansion is not None or strip.strips > 1) and not is_small
+
+
+def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
+    """Rows per strip, channels per group, and the decisions of every stage.
+
+    One strip with all channels in a group is every stage on its own, one after the other.
+    """
+    block = Bottleneck.read(workload.description)
+    group = decider.choose("group", _groups(block, core))
+    rows = decider.choose("rows", _rows(block, group, core))
+    return {"rows": rows, "group": group, **Stages(Plan(block, rows, group)).decide(core, Shared(decider))}
+
+
+def _groups(block: Bottleneck, core: Core) -> list[int]:
+    whole = round_up(block.middle, CHANNEL_MULTIPLE)
+    if block.expansion is None:
+        return [whole]
+    is_narrow = core.fma_per_cycle > 1 or not block.expansion.is_pointwise
+    return list(
+        dict.fromkeys(min(each, whole) for each in (*(NARROW_GROUPS if is_narrow else GROUPS), whole))
+    )
+
+
+def _rows(block: Bottleneck, group: int, core: Core) -> list[int]:
+    """Narrow strips and one strip that is the whole image, first whichever sends less past the second-level
+    cache; then the others up to WIDE_STRIPS.
+    """
+    height = block.output_size[0]
+    divisors = [rows for rows in range(1, height + 1) if height % rows == 0]
+    narrow = max(rows for rows in divisors if rows <= max(1, ADVANCE // block.window.stride[0]))
+    best = sorted((narrow, height), key=lambda rows: _overflow(Plan(block, rows, group), core))
+    return list(dict.fromkeys([*best, *(rows for rows in divisors if rows <= WIDE_STRIPS)]))
 
 
 def _between(block: Bottleneck) -> tuple[int, int]:
@@ -76,34 +105,37 @@ def _overflow(plan: Plan, core: Core) -> int:
     return weights + (kept_rows + 2 * convolved) * (plan.workspace_bytes > room)
 
 
-def write(block: Bottleneck, decisions: Decisions, core: Core) -> PrimFunc:
-    """The kernel, scheduled for `core`: strips of `rows` output rows, `group` middle channels at a time.
+def schedule(sch: Schedule, decisions: Decisions) -> None:
+    """Put the kernel in strips in the place of its definition (chain.py): `rows` output rows at a time,
+    `group` middle channels at a time. `rows` divides the output's height.
 
-    `rows` must divide the output's height. Parameters: the data; weight and bias of each stage; the shortcut
-    [batch, height', width', outputs] if there is one; the output; and the workspace, as further outputs
-    which mean nothing: `Plan.workspace`. Weights are packed in panels of outputs,
-    [panels, ..., outputs of a panel]; middle and output channels are filled up with zeros to what the
-    parameters' shapes say.
+    Weights become packed in panels of outputs, [panels, ..., outputs of a panel]; middle and output channels
+    are filled up with zeros to what the parameters' shapes say. After the output come further ones that
+    mean nothing, the workspace: `Plan.workspace`.
     """
-    plan = Plan(block, decisions["rows"], decisions["group"])
-    function = _Writer(plan, core).function()
-    return mark(function, block.workload())
+    workload = workload_of(sch)
+    assert workload is not None
+    plan = Plan(Bottleneck.read(workload.description), decisions["rows"], decisions["group"])
+    written = _Writer(plan, decisions).function()
+    sch.state.replace(sch.get_sref(sch.get_sblock("root")), written.body.block)
+    # No primitive changes a function's parameters; the loops are those that the schedule now knows.
+    main = sch.mod["main"]
+    function = PrimFunc(written.params, main.body, main.ret_type, main.attrs)
+    sch.mod.update_func(sch.mod.get_global_var("main"), function)
 
 
 class _Writer:
     """The buffers of one kernel, its stages, and the loops around them."""
 
-    def __init__(self, plan: Plan, core: Core) -> None:
+    def __init__(self, plan: Plan, decisions: Decisions) -> None:
         block = plan.block
         self.plan, self.block = plan, block
-        self.batch, self.strip, self.group, self.row, self.output_row, self.strip_row = (
-            tirx.Var(name, "int32") for name in ("batch", "strip", "group", "row", "output_row", "strip_row")
+        self.batch, self.strip, self.group, self.strip_row = (
+            tirx.Var(name, "int32") for name in ("batch", "strip", "group", "strip_row")
         )
-        self.expansions = {run: expansion_row(plan, run, self.row, core) for run in block.expansion_runs}
-        self.depthwise = {
-            run: depthwise_row(plan, run, self.output_row, core) for run in block.depthwise_runs
-        }
-        self.projection = projection_strip(plan, core)
+        stages = Stages(plan)
+        self.row, self.output_row = stages.row, stages.output_row
+        self.expansions, self.depthwise, self.projection = stages.scheduled(decisions)
         self.ring = _buffer("expanded_rows", plan.ring_shape)
         self.strip_buffer = _buffer("depthwise_rows", plan.strip_shape)
         self.data = _buffer("data", block.data_shape)
@@ -131,7 +163,7 @@ class _Writer:
         return [_buffer("expansion_weight", shape), _buffer("expansion_bias", (self.plan.middle,))]
 
     def function(self) -> PrimFunc:
-        """The kernel, not marked yet."""
+        """The kernel."""
         stages = [self._depthwise_rows()]
         buffers = [self.strip_buffer]
         if self.expansions:
@@ -142,8 +174,7 @@ class _Writer:
         body = loop(self.batch, self.block.batch, image)
         root = SBlockRealize([], True, SBlock([], [], [], "root", body))
         weights = [*self.expansion_weights, *self.depthwise_weights, *self.projection_weights]
-        function = PrimFunc([self.data, *weights, *self.outputs, *buffers], root)
-        return function.with_attrs({"tirx.noalias": True, "s_tir": True, "tirx.is_scheduled": True})
+        return PrimFunc([self.data, *weights, *self.outputs, *buffers], root)
 
     def _new_rows(self, body: Callable[[], Stmt]) -> Stmt:
         """`body` for every `row` of the expansion that the strip is the first to need."""

@@ -10,7 +10,7 @@ from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
 
 from schedules.kernel import CHANNEL_MULTIPLE, LANES, Decisions, Workload, anchor, round_up
-from schedules.space import Decider, First, Sampled, dividing_first
+from schedules.space import Decider, dividing_first
 from schedules.tile import fold_epilogue, partition, unroll_all
 from schedules.window import Window, padded_load
 from targets.cores import Core
@@ -79,16 +79,6 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:  # no
         "channels": decider.choose("channels", panels),
         "step": decider.choose("step", STEPS),
     }
-
-
-def default(workload: Workload, core: Core) -> Decisions:
-    """The decisions to use when nothing is tuned for `core`."""
-    return decide(workload, core, First())
-
-
-def space(sch: Schedule, workload: Workload, core: Core) -> None:
-    """Schedule with decisions drawn from all that are sensible for `core`."""
-    schedule(sch, decide(workload, core, Sampled(sch)))
 
 
 def schedule(sch: Schedule, decisions: Decisions) -> None:

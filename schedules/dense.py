@@ -9,7 +9,7 @@ from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
 
 from schedules.kernel import CHANNEL_MULTIPLE, LANES, Decisions, Workload, anchor, round_up
-from schedules.space import Decider, First, Sampled
+from schedules.space import Decider
 from schedules.tile import fold_epilogue, partition, unroll_all, vectorize_channels
 from targets.cores import Core
 
@@ -48,16 +48,6 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:  # no
     padded = round_up(workload["n"], CHANNEL_MULTIPLE)
     panels = [each for each in COLUMNS if padded % each == 0]
     return {"columns": decider.choose("columns", panels), "step": decider.choose("step", STEPS)}
-
-
-def default(workload: Workload, core: Core) -> Decisions:
-    """The decisions to use when nothing is tuned for `core`."""
-    return decide(workload, core, First())
-
-
-def space(sch: Schedule, workload: Workload, core: Core) -> None:
-    """Schedule with decisions drawn from all that are sensible for `core`."""
-    schedule(sch, decide(workload, core, Sampled(sch)))
 
 
 def schedule(sch: Schedule, decisions: Decisions) -> None:

@@ -13,7 +13,7 @@ from tvm.s_tir import Schedule
 from schedules.frame import Frame
 from schedules.kernel import LANES, Decisions, Workload, anchor, workload_of
 from schedules.microkernel import STYLES, VECTOR, style_of
-from schedules.space import Decider, First, Sampled, dividing_first
+from schedules.space import Decider, dividing_first
 from schedules.splice import mark_steps
 from schedules.tile import fold_epilogue, partition, unroll_all
 from schedules.window import Window, padded_load
@@ -82,16 +82,6 @@ def _written_out(workload: Workload, columns: int, style: str) -> tuple[int, ...
     if not _frame(workload, columns, style).fits:
         return (0,)
     return (0, 1) if workload["h"] == 1 and style == VECTOR else (1, 0)
-
-
-def default(workload: Workload, core: Core) -> Decisions:
-    """The decisions to use when nothing is tuned for `core`."""
-    return decide(workload, core, First())
-
-
-def space(sch: Schedule, workload: Workload, core: Core) -> None:
-    """Schedule with decisions drawn from all that are sensible for `core`."""
-    schedule(sch, decide(workload, core, Sampled(sch)))
 
 
 def _strips(workload: Workload, columns: int) -> list[int]:

@@ -35,6 +35,8 @@ class Workload:
     multiply_adds: int
     details: Mapping[str, int] = field(default_factory=dict)
     """What else a schedule must know, and nobody reads aloud: the image's size, its padding."""
+    description: str = ""
+    """The kernel as its kind spells it, where numbers do not say enough."""
 
     def __getitem__(self, name: str) -> int:
         return self.shape[name]
@@ -61,23 +63,16 @@ def anchor(
 
 
 def mark(function: PrimFunc, workload: Workload) -> PrimFunc:
-    """A kernel that was written scheduled, marked with its workload."""
+    """A kernel whose workload is not one block's, marked with it before it is scheduled."""
     return function.with_attr(ANNOTATION, _mark_of(workload))
 
 
-def written_workload(function: PrimFunc) -> Workload | None:
-    """The workload of a kernel that was written scheduled; None for any other function."""
-    found = function.attrs.get(ANNOTATION) if function.attrs is not None else None
-    return None if found is None else _read_mark(found)
-
-
 def workload_of(schedule: Schedule) -> Workload | None:
-    """The workload of a kernel written with `anchor()`, not scheduled yet; None for any other function."""
-    for block in schedule.get_child_blocks(schedule.get_sblock("root")):
-        mark = schedule.get(block).annotations.get(ANNOTATION)
-        if mark is not None:
-            return _read_mark(mark)
-    return None
+    """The workload of a kernel marked by `anchor()` or `mark()`, not scheduled yet; None for any other."""
+    found = [schedule.mod["main"].attrs.get(ANNOTATION)]
+    blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
+    found += [schedule.get(block).annotations.get(ANNOTATION) for block in blocks]
+    return next((_read_mark(each) for each in found if each is not None), None)
 
 
 def _mark_of(workload: Workload) -> dict[str, object]:
@@ -86,6 +81,7 @@ def _mark_of(workload: Workload) -> dict[str, object]:
         "shape": _spelled(workload.shape),
         "multiply_adds": workload.multiply_adds,
         "details": _spelled(workload.details),
+        "description": workload.description,
     }
 
 
@@ -100,7 +96,11 @@ def _read(spelled: object) -> dict[str, int]:
 
 def _read_mark(mark: ir.Map) -> Workload:
     return Workload(
-        str(mark["kind"]), _read(mark["shape"]), int(mark["multiply_adds"]), _read(mark["details"])
+        str(mark["kind"]),
+        _read(mark["shape"]),
+        int(mark["multiply_adds"]),
+        _read(mark["details"]),
+        str(mark["description"]),
     )
 
 

@@ -20,7 +20,7 @@ from schedules.kernel import (
     round_up,
 )
 from schedules.microkernel import INTERLEAVED, PAIRED, STYLES, VECTOR, Tile, style_of
-from schedules.space import Decider, First, Sampled, dividing_first
+from schedules.space import Decider, dividing_first
 from schedules.splice import mark_tile
 from schedules.tile import fold_epilogue, partition, unroll_all, vectorize_channels
 from schedules.traffic import Product, Walk
@@ -102,16 +102,6 @@ def _walks(workload: Workload, core: Core, rows: int, columns: int) -> list[Walk
     tiles = -(-workload["m"] // rows)
     panels = round_up(workload["n"], columns) // columns
     return Product(rows, tiles, columns, panels, workload["k"]).walks(core)
-
-
-def default(workload: Workload, core: Core) -> Decisions:
-    """The decisions to use when nothing is tuned for `core`."""
-    return decide(workload, core, First())
-
-
-def space(sch: Schedule, workload: Workload, core: Core) -> None:
-    """Schedule with decisions drawn from all that are sensible for `core`."""
-    schedule(sch, decide(workload, core, Sampled(sch)))
 
 
 def _rows(workload: Workload, columns: int, style: str) -> list[int]:

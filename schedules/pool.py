@@ -11,7 +11,7 @@ from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
 
 from schedules.kernel import LANES, Decisions, Workload, anchor
-from schedules.space import Decider, First, Sampled
+from schedules.space import Decider
 from schedules.tile import fold_epilogue, partition, unroll_all, vectorize_channels
 from schedules.window import Window, padded_load
 from targets.cores import Core
@@ -91,16 +91,6 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:  # no
     return {
         "block": decider.choose("block", [each for each in BLOCKS if workload["c"] % each == 0] or [LANES])
     }
-
-
-def default(workload: Workload, core: Core) -> Decisions:
-    """The decisions to use when nothing is tuned for `core`."""
-    return decide(workload, core, First())
-
-
-def space(sch: Schedule, workload: Workload, core: Core) -> None:
-    """Schedule with decisions drawn from all that are sensible for `core`."""
-    schedule(sch, decide(workload, core, Sampled(sch)))
 
 
 def schedule(sch: Schedule, decisions: Decisions) -> None:

@@ -1,47 +1,84 @@
-"""The spaces as MetaSchedule takes them: a space generator, and what must be done to each of its points."""
+"""The spaces as MetaSchedule takes them: what draws a point, what schedules it, and what changes a draw.
+
+A point is a trace that holds its draws alone (schedules/space.py). `Apply` makes the kernel of it; the
+steps that it takes are not part of the record.
+"""
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 from tvm.ir.utils import derived_object
 from tvm.s_tir import Schedule
+from tvm.s_tir.meta_schedule.mutator import PyMutator
 from tvm.s_tir.meta_schedule.postproc import PyPostproc
 from tvm.s_tir.meta_schedule.space_generator import ScheduleFn
+from tvm.s_tir.schedule import Trace
 
-from schedules.apply import kinds
+from schedules.apply import apply, kinds
 from schedules.kernel import workload_of
-from schedules.splice import splice
+from schedules.space import Given, InadmissibleError, Sampled, draws_of
 from targets.cores import Core
 
 
-def space_generator(core: Core) -> ScheduleFn:
-    """Draws points of the space of whatever kernel it is given, for `core`.
-
-    A draw inside a trace is not to be changed (schedules/space.py), so there are no mutators.
-    """
+def space_generator(core: Core, seed: int = 0) -> ScheduleFn:
+    """Draws points of the space of whatever kernel it is given, for `core`."""
 
     def draw(sch: Schedule) -> None:
         workload = workload_of(sch)
         if workload is None:
             raise ValueError("the kernel is of no kind that has a space")
-        kinds()[workload.kind].space(sch, workload, core)
+        kinds()[workload.kind].decide(workload, core, Sampled(sch))
 
-    return ScheduleFn(draw, sch_rules=[], postprocs=[Splice()], mutator_probs={})
+    return ScheduleFn(draw, sch_rules=[], postprocs=[Apply(core)], mutator_probs={Redraw(seed): 1.0})
 
 
 @derived_object
-class Splice(PyPostproc):  # type: ignore[misc]
-    """Puts written-out loops where the schedule asks for them; traces do not have that step."""
+class Apply(PyPostproc):  # type: ignore[misc]
+    """Schedules a kernel by what its trace drew."""
+
+    def __init__(self, core: Core) -> None:
+        super().__init__()
+        self.core = core
 
     def _initialize_with_tune_context(self, context: Any) -> None:
         pass
 
     def apply(self, sch: Schedule) -> bool:
-        """Always succeeds."""
-        splice(sch)
+        """False for draws that do not go together."""
+        try:
+            apply(sch, self.core, Given(draws_of(sch)))
+        except InadmissibleError:
+            return False
         return True
 
-    def clone(self) -> Splice:
+    def clone(self) -> Apply:
         """Another one; it has no state."""
-        return Splice()
+        return Apply(self.core)
+
+
+@derived_object
+class Redraw(PyMutator):  # type: ignore[misc]
+    """Changes one draw to another of its candidates."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.random = random.Random(seed)
+
+    def _initialize_with_tune_context(self, context: Any) -> None:
+        pass
+
+    def apply(self, trace: Trace, _seed: int) -> Trace | None:
+        """None where nothing was drawn."""
+        draws = [each for each in trace.insts if each.kind.name == "SampleCategorical"]
+        if not draws:
+            return None
+        draw = self.random.choice(draws)
+        now = int(trace.get_decision(draw))
+        others = [at for at in range(len(draw.attrs[0])) if at != now]
+        return trace.with_decision(draw, self.random.choice(others), remove_postproc=True)
+
+    def clone(self) -> Redraw:
+        """Another one, which draws other numbers."""
+        return Redraw(self.random.randrange(2**30))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 from types import ModuleType
 
 from tvm import ir, te, tirx
@@ -10,14 +10,90 @@ from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
 
 from schedules import conv, depthwise, pointwise
-from schedules.block import Clamp, Plan
-from schedules.kernel import CHANNEL_MULTIPLE, round_up, workload_of
+from schedules.block import Plan
+from schedules.chain import added, finished
+from schedules.kernel import CHANNEL_MULTIPLE, Decisions, round_up, workload_of
+from schedules.space import Decider, Part
 from schedules.splice import splice
 from schedules.window import Taps, Window
 from targets.cores import Core
 
 
-def expansion_row(plan: Plan, run: Taps, row: tirx.Var, core: Core) -> PrimFunc:
+@dataclass(frozen=True)
+class Stage:
+    """One stage, not scheduled yet: the last of its tensors is computed from the others."""
+
+    part: str
+    """What its draws are named after: border and bulk share them."""
+    kind: ModuleType
+    tensors: list[te.Tensor | tirx.Var]
+
+    def decide(self, core: Core, decider: Decider) -> Decisions:
+        """The decisions of its kind."""
+        decisions: Decisions = self.kind.decide(workload_of(self._schedule()), core, Part(decider, self.part))
+        return decisions
+
+    def scheduled(self, decisions: Decisions) -> PrimFunc:
+        """The kernel, scheduled by `decisions`."""
+        sch = self._schedule()
+        self.kind.schedule(sch, decisions)
+        splice(sch)
+        return sch.mod["main"]
+
+    def _schedule(self) -> Schedule:
+        return Schedule(te.create_prim_func(self.tensors))
+
+
+class Stages:
+    """All stages of a bottleneck: the expansion and the depthwise convolution once for each of their runs."""
+
+    def __init__(self, plan: Plan) -> None:
+        block = plan.block
+        self.row, self.output_row = tirx.Var("row", "int32"), tirx.Var("output_row", "int32")
+        self.expansions = {run: expansion_row(plan, run, self.row) for run in block.expansion_runs}
+        self.depthwise = {run: depthwise_row(plan, run, self.output_row) for run in block.depthwise_runs}
+        self.projection = projection_strip(plan)
+
+    def decide(self, core: Core, decider: Decider) -> Decisions:
+        """The decisions of every stage, each named `stage.name`; the run with most taps decides first."""
+        return {
+            f"{place}.{name}": value
+            for place, stage in self._by_place()
+            for name, value in stage.decide(core, decider).items()
+        }
+
+    def scheduled(self, decisions: Decisions) -> tuple[dict[Taps, PrimFunc], dict[Taps, PrimFunc], PrimFunc]:
+        """The expansion and the depthwise convolution of each run, and the projection."""
+        kernels = {}
+        for place, stage in self._by_place():
+            prefix = f"{place}."
+            own = {
+                name.removeprefix(prefix): value
+                for name, value in decisions.items()
+                if name.startswith(prefix)
+            }
+            kernels[place] = stage.scheduled(own)
+        return (
+            {run: kernels[_place(stage, run)] for run, stage in self.expansions.items()},
+            {run: kernels[_place(stage, run)] for run, stage in self.depthwise.items()},
+            kernels[self.projection.part],
+        )
+
+    def _by_place(self) -> list[tuple[str, Stage]]:
+        runs = [*self.expansions.items(), *self.depthwise.items()]
+        ordered = sorted(runs, key=lambda item: -item[0].count)
+        return [
+            *((_place(stage, run), stage) for run, stage in ordered),
+            (self.projection.part, self.projection),
+        ]
+
+
+def _place(stage: Stage, run: Taps) -> str:
+    """A name for the stage of a run: `depthwise.taps0to2.stop1`."""
+    return f"{stage.part}.{run.first}to{run.last}before{run.stop}"
+
+
+def expansion_row(plan: Plan, run: Taps, row: tirx.Var) -> Stage:
     """One group of the expansion: data, weight, bias, result.
 
     A stem makes one `row`, its last parameter, from the whole image, of which it sees the taps `run`; a
@@ -30,15 +106,15 @@ def expansion_row(plan: Plan, run: Taps, row: tirx.Var, core: Core) -> PrimFunc:
         data = te.placeholder((1, plan.expanded_rows, first.size[1], first.inputs), name="data")
         weight = te.placeholder((first.inputs, plan.group), name="weight")
         total = pointwise.define(data, weight, plan.group, first.window.stride)
-        return _scheduled(pointwise, [data, weight, bias, _finished(total, bias, first.clamp)], core)
+        return Stage("expansion", pointwise, [data, weight, bias, finished(total, bias, first.clamp)])
     data = te.placeholder(first.data_shape(1), name="data")
     weight = te.placeholder((run.count, first.window.kernel[1], first.inputs, plan.group), name="weight")
     seen = _rows_seen(data, row, run, first.window, 1 if first.channels_last else 2)
     total = conv.define(seen, weight, plan.group, _row_window(first.window, run), 1, first.channels_last)
-    return _scheduled(conv, [data, weight, bias, _finished(total, bias, first.clamp), row], core)
+    return Stage("expansion", conv, [data, weight, bias, finished(total, bias, first.clamp), row])
 
 
-def depthwise_row(plan: Plan, run: Taps, row: tirx.Var, core: Core) -> PrimFunc:
+def depthwise_row(plan: Plan, run: Taps, row: tirx.Var) -> Stage:
     """One `row` of one group of the depthwise convolution: data, weight, bias, result, `row`.
 
     The data is a group of the ring, or where there is no expansion the image; `run` says which taps the row
@@ -51,29 +127,20 @@ def depthwise_row(plan: Plan, run: Taps, row: tirx.Var, core: Core) -> PrimFunc:
     bias = te.placeholder((plan.group,), name="bias")
     seen = _rows_seen(data, row, run, block.window, 1, height if height < block.size[0] else None)
     total = depthwise.define(seen, weight, _row_window(block.window, run))
-    return _scheduled(depthwise, [data, weight, bias, _finished(total, bias, block.clamp), row], core)
+    return Stage("depthwise", depthwise, [data, weight, bias, finished(total, bias, block.clamp), row])
 
 
-def projection_strip(plan: Plan, core: Core) -> PrimFunc:
+def projection_strip(plan: Plan) -> Stage:
     """A strip of the output, from all middle channels: data, weight, bias, the shortcut if any, result."""
     block = plan.block
     data = te.placeholder(plan.strip_shape, name="data")
     weight = te.placeholder((plan.middle, round_up(block.outputs, CHANNEL_MULTIPLE)), name="weight")
     bias = te.placeholder((block.outputs,), name="bias")
-    result = _finished(pointwise.define(data, weight, block.outputs, (1, 1)), bias, block.output_clamp)
+    result = finished(pointwise.define(data, weight, block.outputs, (1, 1)), bias, block.output_clamp)
     if not block.shortcut:
-        return _scheduled(pointwise, [data, weight, bias, result], core)
+        return Stage("projection", pointwise, [data, weight, bias, result])
     other = te.placeholder(result.shape, name="shortcut")
-    added = te.compute(result.shape, lambda *i: result(*i) + other(*i), name="shortcut_add")
-    return _scheduled(pointwise, [data, weight, bias, other, added], core)
-
-
-def _scheduled(kind: ModuleType, tensors: list[te.Tensor | tirx.Var], core: Core) -> PrimFunc:
-    """A kernel of `kind` that computes the last of `tensors` from the others, by the kind's default."""
-    sch = Schedule(te.create_prim_func(tensors))
-    kind.schedule(sch, kind.default(workload_of(sch), core))
-    splice(sch)
-    return sch.mod["main"]
+    return Stage("projection", pointwise, [data, weight, bias, other, added(result, other)])
 
 
 def _rows_seen(
@@ -103,17 +170,3 @@ def _row_window(window: Window, run: Taps) -> Window:
         padding=(0, left, 0, right),
         dilation=(1, window.dilation[1]),
     )
-
-
-def _finished(total: te.Tensor, bias: te.Tensor, clamp: Clamp) -> te.Tensor:
-    low, high = clamp
-
-    def value(*index: ir.Expr) -> ir.Expr:
-        result = total(*index) + bias(index[-1])
-        if low > -math.inf:
-            result = te.max(result, tirx.const(low, "float32"))
-        if high < math.inf:
-            result = te.min(result, tirx.const(high, "float32"))
-        return result
-
-    return te.compute(total.shape, value, name="finished")

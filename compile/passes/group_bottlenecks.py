@@ -14,16 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 from tvm import ir, relax
 from tvm.relax.expr_functor import mutator
-from tvm.tirx import PrimFunc
 from tvm_ffi import structural_equal
 
 from compile.passes.constants import Array, array_of, constant
 from compile.passes.convolution import Convolution, convolution_of
 from compile.passes.rewriter import Rewriter
-from compile.passes.schedule_kernels import pack
 from schedules import bottleneck
-from schedules.block import Bottleneck, Clamp, Expansion, Plan
-from schedules.kernel import Decisions
+from schedules.block import Bottleneck, Clamp, Expansion
+from schedules.chain import define
 from targets.cores import Core
 
 OPAQUE = 8
@@ -176,9 +174,8 @@ class _Grouper(Rewriter):
         super().__init__(module)
         self.core = core
         graph = _Graph(module["main"])
-        self.choices: dict[ir.Expr, tuple[Bottleneck, _Chain, Decisions]] = {}
+        self.choices: dict[ir.Expr, tuple[Bottleneck, _Chain]] = {}
         self.written: dict[Bottleneck, ir.GlobalVar] = {}
-        self.functions: dict[Bottleneck, PrimFunc] = {}
         taken: set[relax.Var] = set()
         for chain in graph.chains():
             choice = self._choice(chain, taken)
@@ -186,39 +183,31 @@ class _Grouper(Rewriter):
                 taken.add(chain.projection.output)
                 self.choices[graph.values[chain.output]] = choice
 
-    def _choice(self, chain: _Chain, taken: set[relax.Var]) -> tuple[Bottleneck, _Chain, Decisions] | None:
+    def _choice(self, chain: _Chain, taken: set[relax.Var]) -> tuple[Bottleneck, _Chain] | None:
         """What of `chain` is fused, if anything: no layer that ends an earlier one, at `taken`."""
         for block, tried in _descriptions(chain):
             if tried.expansion is not None and tried.expansion.output in taken:
                 continue
-            decisions = bottleneck.default(block, self.core)
-            if decisions["fused"]:
-                return block, tried, decisions
+            if bottleneck.is_better_fused(block, self.core):
+                return block, tried
         return None
 
     def visit_call_(self, call: ir.Call) -> ir.Expr:
         choice = self.choices.get(call)
         return self.visit_expr_post_order(call) if choice is None else self._call(*choice, call)
 
-    def _call(self, block: Bottleneck, chain: _Chain, decisions: Decisions, call: ir.Call) -> ir.Expr:
+    def _call(self, block: Bottleneck, chain: _Chain, call: ir.Call) -> ir.Expr:
         if block not in self.written:
-            function = bottleneck.write(block, decisions, self.core)
-            self.functions[block] = function.with_attr("op_pattern", OPAQUE)
-            self.written[block] = self.builder_.add_func(self.functions[block], bottleneck.KIND)
-        first = chain.expansion or chain.depthwise
+            function = define(block).with_attr("op_pattern", OPAQUE)
+            self.written[block] = self.builder_.add_func(function, bottleneck.KIND)
         layers = [
             layer for layer in (chain.expansion, chain.depthwise, chain.projection) if layer is not None
         ]
         constants = [value for layer in layers for value in (layer.convolution.kernel_weight, layer.bias)]
-        parameters = self.functions[block].params[1:]
-        arguments = [self.visit_expr(first.convolution.source)]
-        arguments += [_laid_out(*pair) for pair in zip(constants, parameters, strict=False)]
+        arguments = [self.visit_expr(layers[0].convolution.source), *map(constant, constants)]
         if chain.shortcut is not None:
             arguments.append(self.visit_expr(chain.shortcut))
-        workspace = Plan(block, decisions["rows"], decisions["group"]).workspace
-        types = [call.ty, *(relax.TensorType(shape, "float32") for shape in workspace)]
-        results = self.builder_.emit(relax.call_tir(self.written[block], arguments, types))
-        return relax.TupleGetItem(results, 0)
+        return relax.call_tir(self.written[block], arguments, call.ty)
 
 
 def _descriptions(chain: _Chain) -> Iterator[tuple[Bottleneck, _Chain]]:
@@ -249,17 +238,6 @@ def _description(chain: _Chain) -> Iterator[tuple[Bottleneck, _Chain]]:
     )
     if depthwise.convolution.channels_last and block.is_computable:
         yield block, chain
-
-
-def _laid_out(value: Array, parameter: ir.Var) -> ir.Expr:
-    """A constant as the kernel wants it: filled up with zeros, and packed in panels."""
-    shape = [int(extent) for extent in parameter.ty.shape]
-    if len(shape) == 1:
-        return constant(np.pad(value, (0, shape[0] - value.shape[0])))
-    inner, outputs = shape[1:-1], shape[0] * shape[-1]
-    wanted = [*inner, outputs]
-    padded = np.pad(value, [(0, want - have) for want, have in zip(wanted, value.shape, strict=True)])
-    return constant(pack(padded, shape[-1]))
 
 
 def _other(arguments: list[ir.Expr], variable: relax.Var) -> ir.Expr:

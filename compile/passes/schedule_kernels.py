@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,16 +73,32 @@ class _Packer(Rewriter):
             for argument, parameter in zip(call.args[1].fields, kernel.function.params, strict=False)
         ]
         results = call.ty_args[0]
-        types = list(results.fields) if isinstance(results, relax.TupleType) else results
-        return relax.call_tir(self.vars[name], arguments, types)
+        types = list(results.fields) if isinstance(results, relax.TupleType) else [results]
+        workspace = kernel.function.params[len(arguments) + len(types) :]
+        if not workspace:
+            return relax.call_tir(self.vars[name], arguments, types)
+        types += [relax.TensorType(parameter.ty.shape, parameter.ty.dtype) for parameter in workspace]
+        called = self.builder_.emit(relax.call_tir(self.vars[name], arguments, types))
+        return relax.TupleGetItem(called, 0)
 
 
 def _packed(argument: ir.Expr, shape: ir.Array) -> ir.Expr:
-    wanted = [int(extent) for extent in shape]
     value = array_of(argument)
-    if value is None or list(value.shape) == wanted:
+    if value is None:
         return argument
-    return constant(pack(value, wanted[-1]))
+    wanted = [int(extent) for extent in shape]
+    return argument if list(value.shape) == wanted else constant(laid_out(value, wanted))
+
+
+def laid_out(value: Array, shape: Sequence[int]) -> Array:
+    """A logical parameter as a scheduled kernel wants it, of `shape`: filled up with zeros and, where it has
+    one more axis, packed.
+    """
+    is_packed = len(shape) > value.ndim
+    whole = [*shape[1:-1], shape[0] * shape[-1]] if is_packed else list(shape)
+    padding = [(0, want - have) for want, have in zip(whole, value.shape, strict=True)]
+    padded = np.pad(value, padding)
+    return pack(padded, shape[-1]) if is_packed else padded
 
 
 def pack(weight: Array, panel: int) -> Array:

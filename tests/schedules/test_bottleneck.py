@@ -11,10 +11,12 @@ import tvm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
+from tvm.tirx import PrimFunc
 
-from compile.passes.schedule_kernels import pack
+from compile.passes.schedule_kernels import laid_out
+from schedules.apply import schedule_kernel
 from schedules.block import Bottleneck, Expansion, Plan
-from schedules.bottleneck import write
+from schedules.chain import define
 from schedules.window import Window
 from targets.cores import Core, find_core
 from tests.boards import run_kernel
@@ -55,8 +57,37 @@ def random(*shape: int) -> np.ndarray:
     return (values / math.sqrt(math.prod(shape[:-1]))).astype("float32")
 
 
+class Wanted:
+    """Takes any rows and groups, also those that no space would offer."""
+
+    def __init__(self, rows: int, group: int) -> None:
+        self.decisions = {"rows": rows, "group": group}
+
+    def choose(self, name: str, candidates) -> int:
+        return self.decisions.get(name, candidates[0])
+
+
+def kernel(block: Bottleneck, rows: int, group: int, core: Core) -> PrimFunc:
+    return schedule_kernel(define(block), core, Wanted(rows, group)).function
+
+
 def assert_agrees(block: Bottleneck, rows: int, group: int, core: Core = CORE) -> None:
-    function = write(block, {"rows": rows, "group": group}, core)
+    values = arguments_of(block)
+    function = kernel(block, rows, group, core)
+    packed = [
+        laid_out(value, [int(extent) for extent in parameter.ty.shape])
+        for value, parameter in zip(values, function.params, strict=False)
+    ]
+    written = [output_shape(block), *Plan(block, rows, group).workspace]
+    results = run_kernel(function, core, [*packed, *(np.full(shape, np.nan, "float32") for shape in written)])
+    np.testing.assert_allclose(results[len(packed)], expected(block, values), atol=1e-4, rtol=0)
+
+
+def output_shape(block: Bottleneck) -> tuple[int, ...]:
+    return (block.batch, *block.output_size, block.outputs)
+
+
+def arguments_of(block: Bottleneck) -> list[np.ndarray]:
     first = block.expansion
     data = np.random.default_rng(0).standard_normal(block.data_shape).astype("float32")
     weights = []
@@ -65,25 +96,8 @@ def assert_agrees(block: Bottleneck, rows: int, group: int, core: Core = CORE) -
         weights += [random(*taps, first.inputs, block.middle), random(block.middle)]
     weights += [random(*block.window.kernel, block.middle), random(block.middle)]
     weights += [random(block.middle, block.outputs), random(block.outputs)]
-    values = [data, *weights]
-    output_shape = (block.batch, *block.output_size, block.outputs)
-    if block.shortcut:
-        values.append(random(*output_shape))
-    laid_out = [lay_out(value, parameter) for value, parameter in zip(values, function.params, strict=False)]
-    written = [output_shape, *Plan(block, rows, group).workspace]
-    results = run_kernel(
-        function, core, [*laid_out, *(np.full(shape, np.nan, "float32") for shape in written)]
-    )
-    np.testing.assert_allclose(results[len(laid_out)], expected(block, values), atol=1e-4, rtol=0)
-
-
-def lay_out(value: np.ndarray, parameter) -> np.ndarray:
-    shape = tuple(int(extent) for extent in parameter.ty.shape)
-    if value.shape == shape:
-        return value
-    whole = shape if len(shape) == 1 else (*shape[1:-1], shape[0] * shape[-1])
-    padded = np.pad(value, [(0, want - have) for want, have in zip(whole, value.shape, strict=True)])
-    return np.ascontiguousarray(padded if len(shape) == 1 else pack(padded, shape[-1]))
+    shortcut = [random(*output_shape(block))] if block.shortcut else []
+    return [data, *weights, *shortcut]
 
 
 def expected(block: Bottleneck, values: list[np.ndarray]) -> np.ndarray:
@@ -171,6 +185,20 @@ def test_any_block_agrees_with_pytorch(data):
 
 
 def test_kernel_allocates_nothing():
-    function = write(CASES[0][0], {"rows": 2, "group": 16}, CORE).with_attr("global_symbol", "main")
+    function = kernel(CASES[0][0], 2, 16, CORE).with_attr("global_symbol", "main")
     built = tvm.tirx.build(tvm.IRModule({"main": function}), target=CORE.target())
     assert "Workspace" not in built.inspect_source("s")
+
+
+@pytest.mark.parametrize("block", [case[0] for case in CASES[::4]], ids=name)
+def test_definition_computes_the_block(block):
+    values = arguments_of(block)
+    function = define(block).with_attr("global_symbol", "main")
+    tensors = [tvm.runtime.tensor(value) for value in [*values, np.zeros(output_shape(block), "float32")]]
+    tvm.tirx.build(tvm.IRModule({"main": function}), target="llvm")["main"](*tensors)
+    np.testing.assert_allclose(tensors[-1].numpy(), expected(block, values), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("block", [case[0] for case in CASES], ids=name)
+def test_description_reads_back(block):
+    assert Bottleneck.read(block.workload().description) == block
