@@ -22,6 +22,9 @@ LAYOUTS = {
 """What ConvertLayout is asked for; pools and element-wise operators follow their neighbours."""
 
 
+Passes = tuple[transform.Pass, ...]
+
+
 @dataclass(frozen=True)
 class Lowered:
     """A network as scheduled kernels for one core."""
@@ -30,29 +33,43 @@ class Lowered:
     kernels: list[Kernel]
 
 
+FOLD: Passes = (
+    relax.transform.CanonicalizeBindings(),
+    relax.transform.DeadCodeElimination(),
+    FoldConstants(),
+    relax.transform.CanonicalizeBindings(),
+    FoldBatchNorm(),
+    PlainClip(),
+    relax.transform.DeadCodeElimination(),
+)
+"""What is constant is computed; batch norm becomes weights and biases."""
+
+LAY_OUT: Passes = (
+    relax.transform.ConvertLayout(LAYOUTS),
+    FoldConstants(),
+    relax.transform.CanonicalizeBindings(),
+    relax.transform.DeadCodeElimination(),
+)
+
+LEGALIZE: Passes = (relax.transform.LegalizeOps(), relax.transform.AnnotateTIROpPattern())
+"""Operators that no kind claimed become TVM's kernels."""
+
+FUSE: Passes = (
+    relax.transform.FuseOps(),
+    relax.transform.FuseTIR(),
+    relax.transform.DeadCodeElimination(),
+    relax.transform.RewriteDataflowReshape(),
+)
+"""Element-wise work goes into the epilogue of the kernel before it."""
+
+
+def fuse(module: ir.IRModule, core: Core) -> ir.IRModule:
+    """Fold, lay out, select and fuse the `main` of a Relax module: its kernels, not scheduled yet."""
+    select: Passes = (GroupBottlenecks(core), SelectKernels())
+    fused: ir.IRModule = transform.Sequential([*FOLD, *LAY_OUT, *select, *LEGALIZE, *FUSE])(module)
+    return fused
+
+
 def lower(module: ir.IRModule, core: Core) -> Lowered:
-    """Fold, lay out, select, fuse and schedule the `main` of a Relax module for `core`."""
-    fused = transform.Sequential(
-        [
-            relax.transform.CanonicalizeBindings(),
-            relax.transform.DeadCodeElimination(),
-            FoldConstants(),
-            relax.transform.CanonicalizeBindings(),
-            FoldBatchNorm(),
-            PlainClip(),
-            relax.transform.DeadCodeElimination(),
-            relax.transform.ConvertLayout(LAYOUTS),
-            FoldConstants(),
-            relax.transform.CanonicalizeBindings(),
-            relax.transform.DeadCodeElimination(),
-            GroupBottlenecks(core),
-            SelectKernels(),
-            relax.transform.LegalizeOps(),
-            relax.transform.AnnotateTIROpPattern(),
-            relax.transform.FuseOps(),
-            relax.transform.FuseTIR(),
-            relax.transform.DeadCodeElimination(),
-            relax.transform.RewriteDataflowReshape(),
-        ]
-    )(module)
-    return Lowered(*schedule_kernels(fused, core))
+    """The kernels of a Relax module's `main`, scheduled for `core`."""
+    return Lowered(*schedule_kernels(fuse(module, core), core))

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from tvm import ir
+
 from compile import bundle
 from compile.build import build_library
 from compile.frontend import trace
-from compile.lower import lower
+from compile.lower import Lowered, lower
 from compile.manifest import describe, interface_text
 from compile.source import Source
 from targets.agent.build import build_agent
@@ -20,7 +22,13 @@ Stage = Callable[[str], AbstractContextManager[object]]
 """Called with a stage's name, gives the context in which it runs: how progress is shown."""
 
 
-def compile_model(source: Source, core: Core, output: Path, stage: Stage) -> bundle.Bundle:
+Lowering = Callable[[ir.IRModule, Core], Lowered]
+"""From a Relax module to scheduled kernels for a core."""
+
+
+def compile_model(
+    source: Source, core: Core, output: Path, stage: Stage, lowering: Lowering = lower
+) -> bundle.Bundle:
     """Compile the network that `source` names for `core` into a bundle at `output`.
 
     Raises UserError for what the user can mend. Nothing is left at `output` when it fails.
@@ -31,7 +39,7 @@ def compile_model(source: Source, core: Core, output: Path, stage: Stage) -> bun
     with stage("import"):
         module = traced.relax()
     with stage("lower"):
-        lowered = lower(module, core)
+        lowered = lowering(module, core)
     with bundle.new_bundle(output) as folder:
         with stage("build"):
             build_library(lowered, core, folder / bundle.LIBRARY)

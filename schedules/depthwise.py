@@ -57,7 +57,8 @@ def define(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor:
     taps = kernel_height * kernel_width
     extents = (batch, out_height, out_width, channels)
     details = window.details() | {"height": height, "width": width}
-    return anchor(KIND, extents, product, shape, outputs * taps, details)
+    total = anchor(KIND, extents, product, shape, outputs * taps, details)
+    return te.compute(extents, lambda b, y, x, c: total[b, y, x, c], name="pixels")
 
 
 def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:

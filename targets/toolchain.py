@@ -40,13 +40,15 @@ def compile_object(source: Path, output: Path, flags: Sequence[str]) -> None:
     _zig(language, *flags, "-c", str(source), "-o", str(output), what=f"compiling {source.name}")
 
 
-def compile_program(objects: Sequence[Path], output: Path, flags: Sequence[str] = ()) -> None:
-    """Links ARM object files to a program; the C++ library goes into it.
+def compile_program(
+    objects: Sequence[Path], output: Path, flags: Sequence[str] = (), language: str = "c++"
+) -> None:
+    """Links ARM object files to a program; where the `language` is "c++", the C++ library goes into it.
 
     Raises:
         UserError: Zig is missing, or the linker refuses the objects.
     """
-    _zig("c++", *map(str, objects), "-o", str(output), *flags, what=f"linking {output.name}")
+    _zig(language, *map(str, objects), "-o", str(output), *flags, what=f"linking {output.name}")
 
 
 def link_shared(objects: Sequence[Path], output: Path) -> None:

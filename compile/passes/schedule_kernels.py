@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,13 +33,19 @@ class Kernel:
         return self.workload.kind if self.workload else elementwise.KIND
 
 
-def schedule_kernels(module: ir.IRModule, core: Core) -> tuple[ir.IRModule, list[Kernel]]:
+Scheduler = Callable[[PrimFunc, Core], Scheduled]
+"""Schedules one kernel for a core."""
+
+
+def schedule_kernels(
+    module: ir.IRModule, core: Core, scheduler: Scheduler = schedule_kernel
+) -> tuple[ir.IRModule, list[Kernel]]:
     """Schedule every kernel of a lowered module for `core`, and pack the constants they read.
 
     Returns the module and the kernels in the order in which `main` calls them.
     """
     scheduled = {
-        str(var.name_hint): schedule_kernel(function, core)
+        str(var.name_hint): scheduler(function, core)
         for var, function in module.functions_items()
         if isinstance(function, PrimFunc)
     }

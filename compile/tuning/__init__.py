@@ -1,0 +1,1 @@
+"""Searching the kernels' schedule spaces on a device."""

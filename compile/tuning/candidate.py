@@ -1,0 +1,113 @@
+"""One point of a kernel's space on its way to a figure: scheduled, built, run, compared, counted."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+from tvm import ir
+from tvm.tirx import PrimFunc
+
+from compile.passes.schedule_kernels import laid_out
+from compile.tuning.task import MAIN, build
+from schedules.apply import schedule_kernel
+from schedules.space import Given
+from targets.cores import Core
+from targets.emulated.kernel import SYMBOL, Argument, link_kernel, run_kernel
+from targets.errors import DeviceError
+
+Draws = Mapping[str, int]
+"""A point of a kernel's space (schedules/space.py)."""
+
+TOLERANCE = 1e-4
+"""Of the largest number of the result: what differs is the order of the additions."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a candidate came to: a figure, or the reason why there is none."""
+
+    cycles: float | None
+    """Estimated, of the core; None for a candidate that failed."""
+    failure: str = ""
+    core_cycles: float = 0.0
+    """The part of it that the instructions take."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What every candidate of a kernel is called with, and what it must answer."""
+
+    function: PrimFunc
+    roles: tuple[str, ...]
+    values: tuple[NDArray[Any], ...]
+    expected: NDArray[Any]
+
+
+@lru_cache(maxsize=4)
+def inputs_of(text: str, roles: tuple[str, ...]) -> Inputs:
+    """Random inputs for the kernel in `text` (a module as JSON), and the result of its definition, which is
+    built for this machine and run here.
+    """
+    module: ir.IRModule = ir.load_json(text)
+    function = module[MAIN]
+    random = np.random.default_rng(0)
+    shapes = [tuple(int(n) for n in parameter.ty.shape) for parameter in function.params]
+    values = tuple(
+        _scaled(random.standard_normal(shape).astype("float32"), role)
+        for shape, role in zip(shapes, roles, strict=True)
+        if role != "output"
+    )
+    dtype = str(function.params[-1].ty.dtype)
+    result = tvm.runtime.tensor(np.zeros(shapes[-1], dtype))
+    tvm.tirx.build(module, target="llvm")[MAIN](*map(tvm.runtime.tensor, values), result)
+    return Inputs(function, roles, values, result.numpy())
+
+
+def _scaled(values: NDArray[Any], role: str) -> NDArray[Any]:
+    """Weights so small that sums of products keep the size of the data."""
+    inputs = values.size // values.shape[-1] if role == "constant" and values.ndim > 1 else 1
+    return values / np.float32(np.sqrt(inputs))
+
+
+def arguments_of(inputs: Inputs, scheduled: PrimFunc) -> list[Argument]:
+    """The tensors of a scheduled kernel: weights packed as it wants them, and its workspace."""
+    shapes = [tuple(int(n) for n in parameter.ty.shape) for parameter in scheduled.params]
+    dtypes = [str(parameter.ty.dtype) for parameter in scheduled.params]
+    roles = [*inputs.roles, *["workspace"] * (len(shapes) - len(inputs.roles))]
+    values = [
+        *(laid_out(value, shape) for value, shape in zip(inputs.values, shapes, strict=False)),
+        *[None] * (len(shapes) - len(inputs.values)),
+    ]
+    return [Argument(*each) for each in zip(roles, shapes, dtypes, values, strict=True)]
+
+
+def difference(inputs: Inputs, output: NDArray[Any]) -> str:
+    """What is wrong with a result; empty when nothing is."""
+    error = np.abs(output - inputs.expected).max(initial=0.0)
+    bound = TOLERANCE * max(1.0, float(np.abs(inputs.expected).max(initial=0.0)))
+    return "" if error <= bound else f"wrong numbers: off by {error:.1e}, allowed {bound:.1e}"
+
+
+def estimate_candidate(text: str, roles: tuple[str, ...], draws: Draws, core: Core, seconds: float) -> Figure:
+    """The estimated cycles of a candidate alone on the emulated board, if it computes the right numbers."""
+    inputs = inputs_of(text, roles)
+    module: ir.IRModule = ir.load_json(text)
+    scheduled = schedule_kernel(module[MAIN], core, Given(draws)).function
+    with tempfile.TemporaryDirectory(prefix="armature-tune-") as folder:
+        scratch = Path(folder)
+        build(scheduled, SYMBOL, core).write_to_file(str(scratch / "kernel.o"))
+        link_kernel([scratch / "kernel.o"], scratch / "kernel")
+        try:
+            run = run_kernel(scratch / "kernel", core, arguments_of(inputs, scheduled), scratch, seconds)
+        except DeviceError as error:
+            return Figure(None, str(error))
+    wrong = difference(inputs, run.output)
+    return Figure(None, wrong) if wrong else Figure(run.estimate.cycles, "", run.estimate.core_cycles)
