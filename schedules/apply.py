@@ -13,7 +13,7 @@ from tvm.tirx import PrimFunc
 
 import schedules
 from schedules import elementwise
-from schedules.kernel import Workload, workload_of
+from schedules.kernel import Decisions, Workload, workload_of
 from schedules.space import Decider, First
 from schedules.splice import splice
 from targets.cores import Core
@@ -37,7 +37,21 @@ def kinds() -> dict[str, ModuleType]:
         importlib.import_module(f"{schedules.__name__}.{info.name}")
         for info in pkgutil.iter_modules(schedules.__path__)
     )
-    return {module.KIND: module for module in modules if hasattr(module, "decide")}
+    return {
+        module.KIND: module for module in modules if hasattr(module, "KIND") and hasattr(module, "decide")
+    }
+
+
+def decide(sch: Schedule, core: Core, decider: Decider) -> Decisions:
+    """What `decider` chooses for the kernel of `sch`, which is not scheduled yet.
+
+    Raises InadmissibleError where `decider` does, ValueError for a kernel of no kind that has a space.
+    """
+    workload = workload_of(sch)
+    if workload is None:
+        raise ValueError("the kernel is of no kind that has a space")
+    decisions: Decisions = kinds()[workload.kind].decide(workload, core, decider)
+    return decisions
 
 
 def apply(sch: Schedule, core: Core, decider: Decider) -> Workload | None:
@@ -49,8 +63,7 @@ def apply(sch: Schedule, core: Core, decider: Decider) -> Workload | None:
     if workload is None:
         elementwise.schedule(sch)
     else:
-        kind = kinds()[workload.kind]
-        kind.schedule(sch, kind.decide(workload, core, decider))
+        kinds()[workload.kind].schedule(sch, decide(sch, core, decider))
     splice(sch)
     return workload
 

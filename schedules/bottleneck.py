@@ -17,10 +17,10 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.stmt import SBlock, SBlockRealize
 from tvm.tirx import PrimFunc, Stmt
 
+from schedules import stages
 from schedules.block import BYTES, KIND, Bottleneck, Plan
 from schedules.kernel import CHANNEL_MULTIPLE, Decisions, Workload, round_up, workload_of
-from schedules.space import Decider, Shared
-from schedules.stages import Stages
+from schedules.space import Decider
 from schedules.strips import Place, by_run, extents_of, loop, placed, sequence, substituted, whole
 from schedules.window import Taps
 from targets.cores import Core
@@ -59,7 +59,7 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
     block = Bottleneck.read(workload.description)
     group = decider.choose("group", _groups(block, core))
     rows = decider.choose("rows", _rows(block, group, core))
-    return {"rows": rows, "group": group, **Stages(Plan(block, rows, group)).decide(core, Shared(decider))}
+    return {"rows": rows, "group": group, **stages.decide(Plan(block, rows, group), core, decider)}
 
 
 def _groups(block: Bottleneck, core: Core) -> list[int]:
@@ -133,9 +133,9 @@ class _Writer:
         self.batch, self.strip, self.group, self.strip_row = (
             tirx.Var(name, "int32") for name in ("batch", "strip", "group", "strip_row")
         )
-        stages = Stages(plan)
-        self.row, self.output_row = stages.row, stages.output_row
-        self.expansions, self.depthwise, self.projection = stages.scheduled(decisions)
+        parts = stages.Stages(plan)
+        self.row, self.output_row = parts.row, parts.output_row
+        self.expansions, self.depthwise, self.projection = parts.scheduled(decisions)
         self.ring = _buffer("expanded_rows", plan.ring_shape)
         self.strip_buffer = _buffer("depthwise_rows", plan.strip_shape)
         self.data = _buffer("data", block.data_shape)

@@ -1,7 +1,7 @@
-"""The spaces as MetaSchedule takes them: what draws a point, what schedules it, and what changes a draw.
+"""The spaces as MetaSchedule takes them: what draws a point, what refuses one, and what changes a draw.
 
-A point is a trace that holds its draws alone (schedules/space.py). `Apply` makes the kernel of it; the
-steps that it takes are not part of the record.
+A point is a trace that holds its draws alone (schedules/space.py). Whoever builds it applies them
+(`schedules.apply.apply`, with `Given(draws_of(sch))`): the steps that this takes are not part of a record.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from tvm.s_tir.meta_schedule.postproc import PyPostproc
 from tvm.s_tir.meta_schedule.space_generator import ScheduleFn
 from tvm.s_tir.schedule import Trace
 
-from schedules.apply import apply, kinds
-from schedules.kernel import workload_of
-from schedules.space import Given, InadmissibleError, Sampled, draws_of
+from schedules.apply import decide
+from schedules.space import Decider, Given, InadmissibleError, Sampled, draws_of
 from targets.cores import Core
 
 
@@ -26,17 +25,20 @@ def space_generator(core: Core, seed: int = 0) -> ScheduleFn:
     """Draws points of the space of whatever kernel it is given, for `core`."""
 
     def draw(sch: Schedule) -> None:
-        workload = workload_of(sch)
-        if workload is None:
-            raise ValueError("the kernel is of no kind that has a space")
-        kinds()[workload.kind].decide(workload, core, Sampled(sch))
+        decide(sch, core, Sampled(sch))
 
-    return ScheduleFn(draw, sch_rules=[], postprocs=[Apply(core)], mutator_probs={Redraw(seed): 1.0})
+    return ScheduleFn(draw, sch_rules=[], postprocs=[Admit(core)], mutator_probs={Redraw(seed): 1.0})
+
+
+def recorded(sch: Schedule, core: Core, wished: Decider) -> Schedule:
+    """`sch`, its trace being that of the point which `wished` chooses."""
+    decide(sch, core, Sampled(sch, wished))
+    return sch
 
 
 @derived_object
-class Apply(PyPostproc):  # type: ignore[misc]
-    """Schedules a kernel by what its trace drew."""
+class Admit(PyPostproc):  # type: ignore[misc]
+    """Refuses draws that do not go together: after one of them was changed, another may be none any more."""
 
     def __init__(self, core: Core) -> None:
         super().__init__()
@@ -46,16 +48,16 @@ class Apply(PyPostproc):  # type: ignore[misc]
         pass
 
     def apply(self, sch: Schedule) -> bool:
-        """False for draws that do not go together."""
+        """Whether they do."""
         try:
-            apply(sch, self.core, Given(draws_of(sch)))
+            decide(sch, self.core, Given(draws_of(sch)))
         except InadmissibleError:
             return False
         return True
 
-    def clone(self) -> Apply:
+    def clone(self) -> Admit:
         """Another one; it has no state."""
-        return Apply(self.core)
+        return Admit(self.core)
 
 
 @derived_object

@@ -33,18 +33,23 @@ class First:
 
 
 class Sampled:
-    """Draws that `sch` makes and its trace keeps, all candidates being equally likely."""
+    """Draws that `sch` makes and its trace keeps.
 
-    def __init__(self, sch: Schedule) -> None:
+    All candidates are equally likely; with `wished`, what that chooses is drawn.
+    """
+
+    def __init__(self, sch: Schedule, wished: Decider | None = None) -> None:
         self.sch = sch
+        self.wished = wished
         self.root = sch.get_sblock("root")
 
     def choose(self, name: str, candidates: Sequence[int]) -> int:
         """A draw; of a single candidate, none is made."""
+        wish = None if self.wished is None else candidates.index(self.wished.choose(name, candidates))
         if len(candidates) == 1:
             return candidates[0]
         probabilities = [1.0 / len(candidates)] * len(candidates)
-        draw = self.sch.sample_categorical(list(candidates), probabilities)
+        draw = self.sch.sample_categorical(list(candidates), probabilities, wish)
         self.sch.annotate(self.root, _PREFIX + name, draw)
         return int(self.sch.get(draw))
 

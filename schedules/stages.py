@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 
 from tvm import ir, te, tirx
@@ -12,8 +13,8 @@ from tvm.tirx import PrimFunc
 from schedules import conv, depthwise, pointwise
 from schedules.block import Plan
 from schedules.chain import added, finished
-from schedules.kernel import CHANNEL_MULTIPLE, Decisions, round_up, workload_of
-from schedules.space import Decider, Part
+from schedules.kernel import CHANNEL_MULTIPLE, Decisions, Workload, round_up, workload_of
+from schedules.space import Decider, Part, Shared
 from schedules.splice import splice
 from schedules.window import Taps, Window
 from targets.cores import Core
@@ -28,10 +29,12 @@ class Stage:
     kind: ModuleType
     tensors: list[te.Tensor | tirx.Var]
 
-    def decide(self, core: Core, decider: Decider) -> Decisions:
-        """The decisions of its kind."""
-        decisions: Decisions = self.kind.decide(workload_of(self._schedule()), core, Part(decider, self.part))
-        return decisions
+    @property
+    def workload(self) -> Workload:
+        """What its kind decides for."""
+        workload = workload_of(self._schedule())
+        assert workload is not None
+        return workload
 
     def scheduled(self, decisions: Decisions) -> PrimFunc:
         """The kernel, scheduled by `decisions`."""
@@ -54,18 +57,10 @@ class Stages:
         self.depthwise = {run: depthwise_row(plan, run, self.output_row) for run in block.depthwise_runs}
         self.projection = projection_strip(plan)
 
-    def decide(self, core: Core, decider: Decider) -> Decisions:
-        """The decisions of every stage, each named `stage.name`; the run with most taps decides first."""
-        return {
-            f"{place}.{name}": value
-            for place, stage in self._by_place()
-            for name, value in stage.decide(core, decider).items()
-        }
-
     def scheduled(self, decisions: Decisions) -> tuple[dict[Taps, PrimFunc], dict[Taps, PrimFunc], PrimFunc]:
         """The expansion and the depthwise convolution of each run, and the projection."""
         kernels = {}
-        for place, stage in self._by_place():
+        for place, stage in self.by_place().items():
             prefix = f"{place}."
             own = {
                 name.removeprefix(prefix): value
@@ -79,17 +74,32 @@ class Stages:
             kernels[self.projection.part],
         )
 
-    def _by_place(self) -> list[tuple[str, Stage]]:
+    def by_place(self) -> dict[str, Stage]:
+        """Every stage under the name of its place, that with most taps before its borders."""
         runs = [*self.expansions.items(), *self.depthwise.items()]
         ordered = sorted(runs, key=lambda item: -item[0].count)
-        return [
-            *((_place(stage, run), stage) for run, stage in ordered),
-            (self.projection.part, self.projection),
-        ]
+        return {_place(stage, run): stage for run, stage in ordered} | {self.projection.part: self.projection}
+
+
+@cache
+def _workloads(plan: Plan) -> dict[str, tuple[str, ModuleType, Workload]]:
+    """Of every place its part, kind and workload: a search asks for them again and again."""
+    stages = Stages(plan).by_place()
+    return {place: (stage.part, stage.kind, stage.workload) for place, stage in stages.items()}
+
+
+def decide(plan: Plan, core: Core, decider: Decider) -> Decisions:
+    """The decisions of every stage, each named `place.name`. Stages of one part share their draws."""
+    shared = Shared(decider)
+    return {
+        f"{place}.{name}": value
+        for place, (part, kind, workload) in _workloads(plan).items()
+        for name, value in kind.decide(workload, core, Part(shared, part)).items()
+    }
 
 
 def _place(stage: Stage, run: Taps) -> str:
-    """A name for the stage of a run: `depthwise.taps0to2.stop1`."""
+    """A name for the stage of a run: `depthwise.0to2before1`."""
     return f"{stage.part}.{run.first}to{run.last}before{run.stop}"
 
 

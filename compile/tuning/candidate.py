@@ -74,7 +74,8 @@ def inputs_of(text: str, roles: tuple[str, ...]) -> Inputs:
 def _scaled(values: NDArray[Any], role: str) -> NDArray[Any]:
     """Weights so small that sums of products keep the size of the data."""
     inputs = values.size // values.shape[-1] if role == "constant" and values.ndim > 1 else 1
-    return values / np.float32(np.sqrt(inputs))
+    scaled: NDArray[Any] = values / np.float32(np.sqrt(inputs))
+    return scaled
 
 
 def arguments_of(inputs: Inputs, scheduled: PrimFunc) -> list[Argument]:

@@ -18,11 +18,10 @@ from tvm.s_tir.schedule import Trace
 from tvm.tirx import PrimFunc
 
 from compile.passes.schedule_kernels import laid_out
-from schedules.apply import apply, kinds, schedule_kernel
+from schedules.apply import apply, decide, schedule_kernel
 from schedules.block import Bottleneck, Expansion
 from schedules.chain import define
-from schedules.kernel import workload_of
-from schedules.search import space_generator
+from schedules.search import recorded, space_generator
 from schedules.space import Given, InadmissibleError, Sampled, draws_of
 from schedules.window import Window
 from targets.cores import Core, find_core
@@ -72,8 +71,7 @@ POINTS += list(zip(KERNELS, cycle(CORES[::-1]), count(50), strict=False))
 
 def drawn(function: PrimFunc, core: Core, seed: int) -> Schedule:
     sch = Schedule(function, seed=seed)
-    workload = workload_of(sch)
-    kinds()[workload.kind].decide(workload, core, Sampled(sch))
+    decide(sch, core, Sampled(sch))
     return sch
 
 
@@ -143,6 +141,21 @@ def test_metaschedule_searches_the_space(name):
     changed.apply_to_schedule(again, remove_postproc=True)
     after = draws_of(again)
     assert sum(before[draw] != after[draw] for draw in before) == 1
+
+
+def test_point_that_was_chosen_has_a_trace_as_if_it_were_drawn():
+    name = str(BLOCKS[0].workload())
+    draws = draws_of(drawn(KERNELS[name](), CORES[2], 7))
+    again = recorded(Schedule(KERNELS[name]()), CORES[2], Given(draws))
+    assert draws_of(again) == draws
+    assert len(again.trace.insts) >= 2 * len(draws)
+
+
+def test_draws_that_do_not_go_together_are_refused():
+    (postproc,) = space_generator(CORES[0]).postprocs
+    point = drawn(KERNELS[str(CASES[0])](), CORES[0], 1)
+    point.annotate(point.get_sblock("root"), "armature.draw.rows", 1000)
+    assert not postproc.apply(point)
 
 
 def _shape(parameter: tirx.Var) -> tuple[int, ...]:
