@@ -10,8 +10,9 @@ from compile.passes.fold_batch_norm import FoldBatchNorm
 from compile.passes.fold_constants import FoldConstants
 from compile.passes.group_bottlenecks import GroupBottlenecks
 from compile.passes.plain_clip import PlainClip
-from compile.passes.schedule_kernels import Kernel, schedule_kernels
+from compile.passes.schedule_kernels import Kernel, Scheduler, schedule_kernels
 from compile.passes.select_kernels import SelectKernels
+from schedules.apply import schedule_kernel
 from targets.cores import Core
 
 LAYOUTS = {
@@ -70,6 +71,6 @@ def fuse(module: ir.IRModule, core: Core) -> ir.IRModule:
     return fused
 
 
-def lower(module: ir.IRModule, core: Core) -> Lowered:
-    """The kernels of a Relax module's `main`, scheduled for `core`."""
-    return Lowered(*schedule_kernels(fuse(module, core), core))
+def lower(module: ir.IRModule, core: Core, scheduler: Scheduler = schedule_kernel) -> Lowered:
+    """The kernels of a Relax module's `main`, scheduled for `core` by `scheduler`."""
+    return Lowered(*schedule_kernels(fuse(module, core), core, scheduler))

@@ -18,6 +18,9 @@ from schedules.space import Decider, First
 from schedules.splice import splice
 from targets.cores import Core
 
+DEFAULT = "default"
+"""The kind's own choice for the core."""
+
 
 @dataclass(frozen=True)
 class Scheduled:
@@ -27,7 +30,7 @@ class Scheduled:
     workload: Workload | None
     """None for a kernel of no kind of its own (`elementwise`)."""
     origin: str
-    """`default`: the kind's own choice for the core."""
+    """DEFAULT, or what the scheduler that chose it says."""
 
 
 @functools.cache
@@ -77,4 +80,4 @@ def schedule_kernel(function: PrimFunc, core: Core, decider: Decider | None = No
     sch = Schedule(function)
     workload = apply(sch, core, decider or First())
     scheduled = sch.mod["main"].with_attr("tirx.is_scheduled", True)
-    return Scheduled(scheduled, workload, "default")
+    return Scheduled(scheduled, workload, DEFAULT)

@@ -73,14 +73,19 @@ class Redraw(PyMutator):  # type: ignore[misc]
 
     def apply(self, trace: Trace, _seed: int) -> Trace | None:
         """None where nothing was drawn."""
-        draws = [each for each in trace.insts if each.kind.name == "SampleCategorical"]
-        if not draws:
-            return None
-        draw = self.random.choice(draws)
-        now = int(trace.get_decision(draw))
-        others = [at for at in range(len(draw.attrs[0])) if at != now]
-        return trace.with_decision(draw, self.random.choice(others), remove_postproc=True)
+        return redrawn(trace, self.random)
 
     def clone(self) -> Redraw:
         """Another one, which draws other numbers."""
         return Redraw(self.random.randrange(2**30))
+
+
+def redrawn(trace: Trace, chance: random.Random) -> Trace | None:
+    """`trace` with one draw changed to another of its candidates; None where nothing was drawn."""
+    draws = [each for each in trace.insts if each.kind.name == "SampleCategorical"]
+    if not draws:
+        return None
+    draw = chance.choice(draws)
+    now = int(trace.get_decision(draw))
+    others = [at for at in range(len(draw.attrs[0])) if at != now]
+    return trace.with_decision(draw, chance.choice(others), remove_postproc=True)

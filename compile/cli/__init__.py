@@ -13,12 +13,14 @@ from compile.cli.console import Group
 from compile.cli.running import run_command, validate_command
 from compile.cli.tables import boards_command, cores_command, models_command, setup_command
 from compile.cli.timing import bench_command
+from compile.cli.tuning import tune_command
 
 COMMANDS: tuple[click.Command, ...] = (
     compile_command,
     validate_command,
     run_command,
     bench_command,
+    tune_command,
     board_group,
     cores_command,
     boards_command,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from rich.markup import escape
 
 from compile.cli import show
 from compile.cli.console import FAILED, Script, print_json, print_parts, screen, stage
-from compile.cli.options import json_option, pairs, shapes
+from compile.cli.options import json_option, pairs, shapes, tuning_log_option
 from compile.cli.running import run_validation
 from targets.errors import UserError
 
@@ -42,6 +44,7 @@ Examples:
 @click.option("--weights", metavar="SOURCE", help="imagenet, a .pth or .safetensors file, or random:SEED.")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=SHAPE", help="As in image=1x3x224x224.")
 @click.option("--arg", "args", multiple=True, metavar="NAME=VALUE", help="As in width=0.5.")
+@tuning_log_option
 @click.option("--validate", "device", metavar="DEVICE", help="Validate on this device right after.")
 @json_option
 def compile_command(
@@ -53,6 +56,7 @@ def compile_command(
     weights: str | None,
     inputs: Sequence[str],
     args: Sequence[str],
+    tuning_log: Path | None,
     device: str | None,
     as_json: bool,
 ) -> None:
@@ -62,9 +66,16 @@ def compile_command(
     screen.print(f"compile {model} for {core.name} ({target})")
     with stage("load"):
         from compile.bundle import MANIFEST
+        from compile.lower import lower
         from compile.pipeline import compile_model
         from compile.source import Source
-    bundle = compile_model(Source(model, values, weights, extents), core, folder, stage)
+        from compile.tuning.lookup import TunedScheduler, log_folders
+
+        scheduler = TunedScheduler(core, log_folders(tuning_log))
+    lowering = partial(lower, scheduler=scheduler)
+    bundle = compile_model(Source(model, values, weights, extents), core, folder, stage, lowering)
+    for record in scheduler.unfit:
+        screen.print(f"[yellow]warning:[/] tuning record does not apply: {escape(record)}", soft_wrap=True)
     report = run_validation(bundle, device, None, None) if device else None
     if as_json:
         document = {"bundle": str(folder), "manifest": str(folder / MANIFEST), "core": core.name}

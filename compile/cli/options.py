@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -17,6 +18,12 @@ device_option = click.option(
     show_default=True,
     metavar="DEVICE",
     help="emulated[:CORE|BOARD], rpc://HOST:PORT or tracker://HOST:PORT/KEY.",
+)
+tuning_log_option = click.option(
+    "--tuning-log",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Tuning logs, a folder per core.  [default: your own, then those that come with Armature]",
 )
 ghz_option = click.option(
     "--ghz",

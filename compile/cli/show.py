@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,8 @@ def bundle(made: Bundle) -> Parts:
         work = sum(row["multiply_adds"] for row in rows) / 1e6
         table.add_row(kind, str(len(rows)), f"{work:.1f} M", ", ".join(origins))
     yield table
+    chosen = Counter(str(row["schedule"]) for row in manifest["kernels"])
+    yield f"schedules: {', '.join(f'{number} {origin}' for origin, number in sorted(chosen.items()))}"
     library = made.library.stat().st_size / 2**20
     yield (
         f"{made.path}: {library:.1f} MiB library for {made.core}, "

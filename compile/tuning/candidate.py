@@ -17,6 +17,7 @@ from tvm.tirx import PrimFunc
 
 from compile.passes.schedule_kernels import laid_out
 from compile.tuning.task import MAIN, build
+from compile.tuning.units import CYCLE
 from schedules.apply import schedule_kernel
 from schedules.space import Given
 from targets.cores import Core
@@ -34,11 +35,9 @@ TOLERANCE = 1e-4
 class Figure:
     """What a candidate came to: a figure, or the reason why there is none."""
 
-    cycles: float | None
-    """Estimated, of the core; None for a candidate that failed."""
+    seconds: float | None
+    """Measured; or CYCLE for each cycle that was estimated. None for a candidate that failed."""
     failure: str = ""
-    core_cycles: float = 0.0
-    """The part of it that the instructions take."""
 
 
 @dataclass(frozen=True)
@@ -111,4 +110,4 @@ def estimate_candidate(text: str, roles: tuple[str, ...], draws: Draws, core: Co
         except DeviceError as error:
             return Figure(None, str(error))
     wrong = difference(inputs, run.output)
-    return Figure(None, wrong) if wrong else Figure(run.estimate.cycles, "", run.estimate.core_cycles)
+    return Figure(None, wrong) if wrong else Figure(run.estimate.cycles * CYCLE)

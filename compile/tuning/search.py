@@ -5,6 +5,7 @@ MetaSchedule's evolutionary search and its XGBoost cost model do it, on what a p
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from tvm.s_tir.meta_schedule.search_strategy import EvolutionarySearch, MeasureC
 
 from compile.tuning.candidate import Draws, Figure
 from compile.tuning.task import Task
-from schedules.search import recorded, space_generator
+from schedules.search import recorded, redrawn, space_generator
 from schedules.space import First, Given, InadmissibleError, draws_of
 from targets.cores import Core
 
@@ -30,14 +31,14 @@ SPACES = 12
 """Traces that the search begins with. What later draws may be is fixed in each by its earlier draws."""
 PATIENCE = 3
 """Rounds without a new point, after which the space seems used up."""
+TRIES = 4
+"""Changes tried for each neighbour wanted."""
 POPULATION = 48
 GENERATIONS = 3
 WARM_UP = 16
 """Figures that the cost model wants before it predicts."""
 MAX_TRIALS = 100_000
 """The budget is the tuner's: the search itself has no end."""
-CYCLE = 1e-9
-"""Seconds that stand for a cycle where cycles are estimated: as at 1 GHz."""
 
 Key = tuple[tuple[str, int], ...]
 
@@ -68,6 +69,10 @@ class KernelSearch:
         except InadmissibleError:
             return False
 
+    def figure(self, draws: Draws) -> Figure | None:
+        """What is known of a point."""
+        return self.figures.get(key_of(draws))
+
     def tell(self, results: Iterable[tuple[Draws, Figure]]) -> None:
         """Take figures of points that were measured, proposed by this search or not."""
         results = list(results)
@@ -80,6 +85,8 @@ class KernelSearch:
         if self._context is None:
             self._begin()
         assert self._context is not None
+        if len(self.figures) < WARM_UP and (near := self._neighbours()):
+            return near
         for _ in range(PATIENCE):
             candidates = self._context.generate_measure_candidates()
             if not candidates:
@@ -92,13 +99,31 @@ class KernelSearch:
             self._context.notify_runner_results(candidates, known)
         return []
 
+    def _neighbours(self) -> list[dict[str, int]]:
+        """Points that differ from the best in one draw: what the cost model learns from to begin with."""
+        if self.best is None:
+            return []
+        trace = self._point(self.best[0]).sch.trace
+        chance = random.Random(self._seed + len(self.figures))
+        found: dict[Key, dict[str, int]] = {}
+        for _ in range(TRIES * self._per_round):
+            changed = redrawn(trace, chance)
+            if changed is None or len(found) == self._per_round:
+                break
+            sch = Schedule(self.task.function)
+            changed.apply_to_schedule(sch, remove_postproc=True)
+            draws = draws_of(sch)
+            if key_of(draws) not in self.figures and self.admits(draws):
+                found[key_of(draws)] = draws
+        return list(found.values())
+
     @property
     def best(self) -> tuple[dict[str, int], Figure] | None:
-        """The point with the fewest cycles."""
-        done = [(key, figure) for key, figure in self.figures.items() if figure.cycles is not None]
+        """The point that takes the least time."""
+        done = [(key, figure) for key, figure in self.figures.items() if figure.seconds is not None]
         if not done:
             return None
-        key, figure = min(done, key=lambda item: item[1].cycles or 0.0)
+        key, figure = min(done, key=lambda item: item[1].seconds or 0.0)
         return dict(key), figure
 
     def _begin(self) -> None:
@@ -131,11 +156,11 @@ class KernelSearch:
         points = [self._point(draws) for draws, _ in results]
         outcomes = [_outcome(figure) for _, figure in results]
         for point, (_, figure) in zip(points, results, strict=True):
-            if figure.cycles is not None:
+            if figure.seconds is not None:
                 record = TuningRecord(
                     point.sch.trace,
                     self._workload,
-                    [figure.cycles * CYCLE],
+                    [figure.seconds],
                     self.core.target(),
                     self._arguments,
                 )
@@ -151,9 +176,9 @@ class KernelSearch:
 
 
 def _outcome(figure: Figure) -> RunnerResult:
-    if figure.cycles is None:
+    if figure.seconds is None:
         return RunnerResult(None, figure.failure)
-    return RunnerResult([figure.cycles * CYCLE], None)
+    return RunnerResult([figure.seconds], None)
 
 
 @derived_object

@@ -1,0 +1,128 @@
+"""A tune as it goes, and what came of it: as a table, as lines, and as JSON events."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.table import Table
+
+from compile.cli.show import Parts, make_table
+from compile.tuning.units import PER_SECOND, UNITS
+
+if TYPE_CHECKING:
+    from compile.tuning.tuner import Kernel, Tuner
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+def table(tuner: Tuner) -> Group:
+    """A line for each kernel, and the total."""
+    return Group(_kernels(tuner), _status(tuner))
+
+
+def plan(tuner: Tuner) -> Parts:
+    """What a tune would do."""
+    found = make_table("kernel", "shape", "calls", "known", right=("calls", "known"))
+    for kernel in tuner.kernels:
+        work = kernel.task.workload
+        found.add_row(work.kind, str(work), str(kernel.task.all_calls), str(len(kernel.search.figures)))
+    yield found
+    trials, seconds = tuner.expected()
+    yield (
+        f"{len(tuner.kernels)} kernels, at most {trials} trials on {tuner.measurer.device}, about "
+        f"{_duration(seconds)}; the log is {tuner.log.folder}"
+    )
+
+
+def outcome(tuner: Tuner) -> Parts:
+    """Before and after, kernel by kernel."""
+    yield _kernels(tuner)
+    yield _status(tuner)
+    for reason, number in Counter(each for kernel in tuner.kernels for each in kernel.failures).most_common():
+        yield f"failed: {number} x {reason}"
+    for record in tuner.unfit:
+        yield f"does not fit this version's spaces any more: {record} (armature logs prune)"
+    yield f"written to {tuner.log.folder}"
+
+
+def _kernels(tuner: Tuner) -> Table:
+    columns = ("calls", "default", "best", UNITS[tuner.basis], "% of peak", "trials", "failed")
+    found = make_table("kernel", "shape", *columns, "", right=columns)
+    for kernel in tuner.kernels:
+        peak = kernel.peak(tuner.core)
+        found.add_row(
+            kernel.task.workload.kind,
+            str(kernel.task.workload),
+            str(kernel.task.all_calls),
+            _spelled(kernel.default_seconds),
+            _spelled(kernel.best_seconds),
+            _gain(kernel),
+            "" if peak is None else f"{100 * peak:.0f}",
+            str(kernel.trials),
+            str(len(kernel.failures) or ""),
+            "done" if kernel.is_done else "…" if kernel.under_way else "",
+        )
+    return found
+
+
+def _gain(kernel: Kernel) -> str:
+    if not kernel.default_seconds or not kernel.best_seconds:
+        return ""
+    return f"{100 * (kernel.best_seconds / kernel.default_seconds - 1):+.1f}%"
+
+
+def _status(tuner: Tuner) -> str:
+    total, default = tuner.total_seconds, tuner.default_total_seconds
+    parts = [f"{tuner.trials} trials", f"{tuner.known} known before"]
+    if total is not None and default is not None:
+        gain = 100 * (total / default - 1)
+        figures = f"{_spelled(default)} -> {_spelled(total)} {UNITS[tuner.basis]}"
+        parts.insert(0, f"kernels {figures} ({gain:+.1f}%), {tuner.basis}")
+    left = tuner.seconds_left
+    if left is not None:
+        parts.append(f"{_duration(left)} left")
+    return ", ".join(parts)
+
+
+def _spelled(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds * PER_SECOND:.3f}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+class Lines:
+    """Tells a tune's total now and then, where nothing can be redrawn."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.last = time.monotonic()
+
+    def __call__(self, tuner: Tuner) -> None:
+        """A line, if the last was long ago."""
+        if time.monotonic() - self.last >= SECONDS_BETWEEN_LINES:
+            self.last = time.monotonic()
+            self.console.print(_status(tuner), soft_wrap=True)
+
+
+class Events:
+    """A line of JSON for each kernel whose figures changed."""
+
+    def __init__(self, echo: Callable[[str], None]) -> None:
+        self.echo = echo
+        self.told: dict[str, tuple[int, float | None]] = {}
+
+    def __call__(self, tuner: Tuner) -> None:
+        """What is new."""
+        for kernel in tuner.kernels:
+            state = (kernel.trials, kernel.best_seconds)
+            if self.told.get(kernel.task.key) != state:
+                self.told[kernel.task.key] = state
+                self.echo(json.dumps({"event": "kernel", **tuner.kernel_json(kernel)}))
