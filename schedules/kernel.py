@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from tvm import ir, te
+from tvm import te
 from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
 
@@ -44,6 +45,27 @@ class Workload:
     def __str__(self) -> str:
         return "x".join(str(extent) for extent in self.shape.values())
 
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready description, which `from_json` takes back."""
+        return {
+            "kind": self.kind,
+            "shape": _spelled(self.shape),
+            "multiply_adds": self.multiply_adds,
+            "details": _spelled(self.details),
+            "description": self.description,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Workload:
+        """The workload that `to_json` described."""
+        return cls(
+            str(data["kind"]),
+            _read(data["shape"]),
+            int(data["multiply_adds"]),
+            _read(data["details"]),
+            str(data["description"]),
+        )
+
 
 def anchor(
     kind: str,
@@ -58,13 +80,13 @@ def anchor(
     `shape` is the workload's; `multiply_adds` counts one inference's multiply-adds (0 where the kernel
     only reduces).
     """
-    mark = _mark_of(Workload(kind, shape, multiply_adds, details or {}))
+    mark = Workload(kind, shape, multiply_adds, details or {}).to_json()
     return te.compute(extents, body, name=kind, attrs={ANNOTATION: mark})
 
 
 def mark(function: PrimFunc, workload: Workload) -> PrimFunc:
     """A kernel whose workload is not one block's, marked with it before it is scheduled."""
-    return function.with_attr(ANNOTATION, _mark_of(workload))
+    return function.with_attr(ANNOTATION, workload.to_json())
 
 
 def workload_of(schedule: Schedule) -> Workload | None:
@@ -72,17 +94,7 @@ def workload_of(schedule: Schedule) -> Workload | None:
     found = [schedule.mod["main"].attrs.get(ANNOTATION)]
     blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
     found += [schedule.get(block).annotations.get(ANNOTATION) for block in blocks]
-    return next((_read_mark(each) for each in found if each is not None), None)
-
-
-def _mark_of(workload: Workload) -> dict[str, object]:
-    return {
-        "kind": workload.kind,
-        "shape": _spelled(workload.shape),
-        "multiply_adds": workload.multiply_adds,
-        "details": _spelled(workload.details),
-        "description": workload.description,
-    }
+    return next((Workload.from_json(each) for each in found if each is not None), None)
 
 
 def _spelled(numbers: Mapping[str, int]) -> str:
@@ -92,16 +104,6 @@ def _spelled(numbers: Mapping[str, int]) -> str:
 def _read(spelled: object) -> dict[str, int]:
     pairs = (pair.split("=") for pair in str(spelled).split())
     return {name: int(number) for name, number in pairs}
-
-
-def _read_mark(mark: ir.Map) -> Workload:
-    return Workload(
-        str(mark["kind"]),
-        _read(mark["shape"]),
-        int(mark["multiply_adds"]),
-        _read(mark["details"]),
-        str(mark["description"]),
-    )
 
 
 def round_up(value: int, multiple: int) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from tvm.s_tir import Schedule
 
@@ -107,6 +107,20 @@ def draws_of(sch: Schedule) -> dict[str, int]:
         for key, value in annotations.items()
         if str(key).startswith(_PREFIX)
     }
+
+
+def draws_in(trace: Any) -> dict[str, int]:
+    """The same from MetaSchedule's JSON of a trace, which need not be replayed for it."""
+    instructions, decisions = trace
+    chosen = dict(decisions)
+    values: dict[str, int] = {}
+    draws: dict[str, int] = {}
+    for number, (kind, inputs, attributes, outputs) in enumerate(instructions):
+        if kind == "SampleCategorical":
+            values[outputs[0]] = int(attributes[0][chosen[number]])
+        elif kind == "Annotate" and str(attributes[0]).startswith(_PREFIX):
+            draws[attributes[0].removeprefix(_PREFIX)] = values[inputs[1]]
+    return draws
 
 
 def dividing_first(value: int, candidates: Iterable[int]) -> list[int]:

@@ -10,6 +10,7 @@ import compile as armature
 from compile.cli.boards import board_group
 from compile.cli.compiling import compile_command
 from compile.cli.console import Group
+from compile.cli.logs import logs_group
 from compile.cli.running import run_command, validate_command
 from compile.cli.tables import boards_command, cores_command, models_command, setup_command
 from compile.cli.timing import bench_command
@@ -21,6 +22,7 @@ COMMANDS: tuple[click.Command, ...] = (
     run_command,
     bench_command,
     tune_command,
+    logs_group,
     board_group,
     cores_command,
     boards_command,

@@ -59,16 +59,16 @@ class TunedScheduler:
             task = Task(plain_module(function), workload, ())
             for origin, records in self._records.items():
                 for record in records.get(task.key, ()):
-                    found = self._scheduled(task, function, record)
+                    found = self._scheduled(function, record)
                     if found is not None:
                         return Scheduled(found.function, found.workload, origin)
         return schedule_kernel(function, core)
 
-    def _scheduled(self, task: Task, function: PrimFunc, record: Record) -> Scheduled | None:
+    def _scheduled(self, function: PrimFunc, record: Record) -> Scheduled | None:
         try:
-            return schedule_kernel(function, self.core, Given(record.draws(task)))
+            return schedule_kernel(function, self.core, Given(record.draws))
         except InadmissibleError as error:
-            self.unfit.append(f"{record.name}, {record.basis} on {record.device}, {record.day}: {error}")
+            self.unfit.append(f"{record}: {error}")
             return None
 
 

@@ -1,8 +1,9 @@
 """Tuning logs: what was found for each kernel of a core, a line per record, in a file that only grows.
 
-A line is `["KEY", "KIND SHAPE", RECORD]`: the kernel's structural hash, what it is for people, and
-MetaSchedule's JSON of a tuning record, [trace, run_secs, target, arguments]. MetaSchedule's own database
-keeps each kernel's whole module beside, of 50 to 150 KB; here the kernel to be compiled is always at hand.
+A line is `["KEY", WORKLOAD, RECORD]`: the kernel's structural hash, its workload, and MetaSchedule's JSON of
+a tuning record, [trace, run_secs, target, arguments]. MetaSchedule's own database keeps each kernel's whole
+module beside, of 50 to 150 KB; here the kernel to be compiled is always at hand, and the workload says enough
+to tell whether a record still fits.
 The target's tag says where the figure is from. Failures are in a file of their own, never among the records.
 """
 
@@ -20,15 +21,17 @@ from typing import Any
 from filelock import FileLock
 from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
-from tvm.s_tir.meta_schedule.database import TuningRecord, Workload
-from tvm.s_tir.schedule import Trace
+from tvm.s_tir.meta_schedule.database import TuningRecord
+from tvm.s_tir.meta_schedule.database import Workload as TunedModule
 from tvm.target import Target
 
 from compile.tuning.candidate import Draws, Figure
 from compile.tuning.task import Task
 from compile.tuning.units import BASES, CYCLE
+from schedules.apply import kinds
+from schedules.kernel import Workload
 from schedules.search import recorded
-from schedules.space import Given, draws_of
+from schedules.space import Given, InadmissibleError, draws_in
 from targets.cores import Core
 from targets.errors import UserError
 
@@ -42,8 +45,7 @@ class Record:
 
     key: str
     """The kernel's structural hash."""
-    name: str
-    """Its kind and shape."""
+    workload: Workload
     trace: Any
     """MetaSchedule's JSON of the trace."""
     seconds: float
@@ -59,11 +61,24 @@ class Record:
         """The estimated cycles of a record whose basis is that."""
         return self.seconds / CYCLE
 
-    def draws(self, task: Task) -> dict[str, int]:
-        """The point of `task`'s space. The trace is replayed: raises whatever TVM does when it cannot be."""
-        sch = Schedule(task.function)
-        Trace.apply_json_to_schedule(self.trace, sch)
-        return draws_of(sch)
+    @property
+    def draws(self) -> dict[str, int]:
+        """The point of the kernel's space."""
+        return draws_in(self.trace)
+
+    def misfit(self, core: Core) -> str:
+        """Why this version's space for `core` does not have the point; empty when it does."""
+        kind = kinds().get(self.workload.kind)
+        if kind is None:
+            return f"there is no kind {self.workload.kind}"
+        try:
+            kind.decide(self.workload, core, Given(self.draws))
+        except InadmissibleError as error:
+            return str(error)
+        return ""
+
+    def __str__(self) -> str:
+        return f"{self.workload.kind} {self.workload}, {self.basis} on {self.device}, {self.day}"
 
 
 class Log:
@@ -105,6 +120,12 @@ class Log:
             if lines:
                 _append(self.folder / name, lines)
 
+    def extend(self, records: Sequence[Record]) -> None:
+        """Add records of another log."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if records:
+            _append(self.folder / RECORDS, [record.line for record in records])
+
     def replace(self, records: Sequence[Record]) -> None:
         """Make `records` all that the log has."""
         with _locked(self.folder / RECORDS):
@@ -127,9 +148,9 @@ def _record_line(task: Task, core: Core, draws: Draws, seconds: float, tag: str)
     sch = recorded(Schedule(task.function), core, Given(draws))
     target = Target({**core.target().export(), "tag": tag})
     record = TuningRecord(
-        sch.trace, Workload(task.module), [seconds], target, ArgInfo.from_prim_func(task.function)
+        sch.trace, TunedModule(task.module), [seconds], target, ArgInfo.from_prim_func(task.function)
     )
-    return json.dumps([task.key, str(task), _plain(record.as_json())], separators=(",", ":"))
+    return json.dumps([task.key, task.workload.to_json(), _plain(record.as_json())], separators=(",", ":"))
 
 
 def _plain(value: Any) -> Any:
@@ -146,10 +167,11 @@ def _plain(value: Any) -> Any:
 def _read(file: Path) -> Iterator[Record]:
     for number, line in enumerate(_lines(file), 1):
         try:
-            key, name, (trace, (seconds, *_), target, _) = json.loads(line)
+            key, workload, (trace, (seconds, *_), target, _) = json.loads(line)
             place, _, day = target["tag"].rpartition(", ")
             basis, _, device = place.partition(" on ")
-            yield Record(key, name, trace, seconds, basis, device, date.fromisoformat(day), line)
+            found = Workload.from_json(workload)
+            yield Record(key, found, trace, seconds, basis, device, date.fromisoformat(day), line)
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{file}, line {number}, is no tuning record: {error}") from None
 

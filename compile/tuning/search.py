@@ -82,11 +82,11 @@ class KernelSearch:
 
     def propose(self) -> list[dict[str, int]]:
         """Points that have no figure yet, the most promising ones; none when the space seems used up."""
+        if len(self.figures) < WARM_UP and (near := self._neighbours()):
+            return near
         if self._context is None:
             self._begin()
         assert self._context is not None
-        if len(self.figures) < WARM_UP and (near := self._neighbours()):
-            return near
         for _ in range(PATIENCE):
             candidates = self._context.generate_measure_candidates()
             if not candidates:
@@ -103,7 +103,7 @@ class KernelSearch:
         """Points that differ from the best in one draw: what the cost model learns from to begin with."""
         if self.best is None:
             return []
-        trace = self._point(self.best[0]).sch.trace
+        trace = recorded(Schedule(self.task.function), self.core, Given(self.best[0])).trace
         chance = random.Random(self._seed + len(self.figures))
         found: dict[Key, dict[str, int]] = {}
         for _ in range(TRIES * self._per_round):

@@ -197,13 +197,13 @@ class Tuner:
             kernel = kernels.get(record.key)
             if kernel is None or (record.basis, record.device) != (self.measurer.basis, self.measurer.device):
                 continue
-            draws = record.draws(kernel.task)
+            draws = record.draws
             if kernel.search.admits(draws):
                 kernel.search.tell([(draws, Figure(record.seconds))])
                 self.known += 1
                 self.trials += self.resume
             else:
-                self.unfit.append(f"{record.name} ({record.day})")
+                self.unfit.append(str(record))
 
     def _prepare(self, kernel: Kernel) -> None:
         default = kernel.search.default()
@@ -218,9 +218,8 @@ class Tuner:
             records = Log(self.log.folder.parent / core.name, core).records()
             ours = best_first(record for record in records if record.key == kernel.task.key)
             for record in ours[:SEEDS]:
-                draws = record.draws(kernel.task)
-                if kernel.search.admits(draws):
-                    yield draws
+                if kernel.search.admits(record.draws):
+                    yield record.draws
 
     def _fill(self) -> bool:
         """Keep the measurer busy; False when there is nothing more to try."""
