@@ -82,6 +82,8 @@ class KernelSearch:
 
     def propose(self) -> list[dict[str, int]]:
         """Points that have no figure yet, the most promising ones; none when the space seems used up."""
+        if not self.default():
+            return []  # nothing to draw: the space is one point
         if len(self.figures) < WARM_UP and (near := self._neighbours()):
             return near
         if self._context is None:

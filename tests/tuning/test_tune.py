@@ -1,0 +1,133 @@
+"""`armature tune` on the emulated board: finds, keeps, resumes, is interrupted, and compiles profit."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+
+from compile.tuning.records import RECORDS, Log
+from targets.cores import find_core
+from tests.e2e.conftest import Armature, armature, document  # noqa: F401
+
+pytestmark = pytest.mark.emulator
+
+NET = "tests.e2e.test_own_model:small_net?channels=13&picture=1x3x26x22"
+CORE = find_core("cortex-a53")
+ON = ("--device", "emulated:cortex-a53", "--tuning-log")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def tuned(armature: Armature, tmp_path_factory) -> Path:  # noqa: F811
+    """The folder of logs that a short tune left."""
+    folder = tmp_path_factory.mktemp("tuned")
+    result = armature("tune", NET, *ON, folder, "--trials", 24)
+    assert result.exit_code == 0, result.stderr
+    return folder
+
+
+def log_of(folder: Path) -> Log:
+    return Log(folder / CORE.name, CORE)
+
+
+def points(folder: Path) -> Counter[tuple[str, str]]:
+    return Counter((record.key, str(sorted(record.draws.items()))) for record in log_of(folder).records())
+
+
+def test_dry_run_lists_kernels_and_measures_nothing(armature, tmp_path):  # noqa: F811
+    result = armature("tune", NET, *ON, tmp_path, "--dry-run", "--trials", 100)
+    assert result.exit_code == 0
+    assert "depthwise" in result.stdout and "at most 100 trials on emulated:cortex-a53" in result.stdout
+    assert not (tmp_path / CORE.name / RECORDS).exists()
+
+
+def test_every_figure_is_kept_once(tuned):
+    found = points(tuned)
+    assert sum(found.values()) + sum(map(len, log_of(tuned).failures().values())) == 24
+    assert set(found.values()) == {1}
+    assert not log_of(tuned).failures()
+
+
+def test_what_the_log_has_is_not_measured_again(armature, tuned):  # noqa: F811
+    before = points(tuned)
+    result = armature("tune", NET, *ON, tuned, "--trials", 24, "--resume")
+    assert result.exit_code == 0
+    assert points(tuned) == before
+    result = armature("tune", NET, *ON, tuned, "--trials", 2, "--json")
+    assert result.exit_code == 0
+    after = points(tuned)
+    assert sum((after - before).values()) == 2 and set(after.values()) == {1}
+    end = json.loads(result.stdout.splitlines()[-1])
+    assert end["event"] == "end" and end["known_before"] == 24 and end["trials"] == 2
+    assert end["best"] <= end["default"] and end["unit"] == "M cycles" and end["basis"] == "estimated"
+
+
+def test_compile_takes_what_was_tuned_and_is_right(armature, tuned, tmp_path):  # noqa: F811
+    model, _, arguments = NET.partition("?")
+    channels, picture = arguments.split("&")
+    result = armature(
+        *("compile", model, "--arg", channels, "--input", picture, "--cpu", "a53", "-o", tmp_path / "net"),
+        *("--tuning-log", tuned, "--validate", "emulated", "--json"),
+    )
+    assert result.exit_code == 0, result.stderr
+    manifest = json.loads((tmp_path / "net" / "manifest.json").read_text())
+    origins = {kernel["kind"]: kernel["schedule"] for kernel in manifest["kernels"]}
+    assert origins["depthwise"] == origins["conv"] == "tuned"
+    bench = document(armature("bench", tmp_path / "net", "--device", "emulated:cortex-a53", "--json"))
+    best = {}
+    for record in log_of(tuned).records():
+        best[record.key] = min(record.seconds * 1e9, best.get(record.key, float("inf")))
+    tuned_kinds = {record.workload.kind for record in log_of(tuned).records()}
+    alone = sum(best.values())
+    within = sum(kernel["cycles"] for kernel in bench["kernels"] if kernel["kind"] in tuned_kinds)
+    assert within == pytest.approx(alone, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "name one MODEL, or several with --models"),
+        (("mobilenet_v2", "--models", "mobilenet_v2"), "name one MODEL, or several with --models"),
+        (("mobilenet_v2?width", "--device", "emulated:a53"), "is not MODEL?name=value"),
+        (("no_such_net", "--device", "emulated:a53"), "no_such_net"),
+    ],
+)
+def test_what_cannot_be_tuned_is_said(armature, arguments, said):  # noqa: F811
+    result = armature("tune", *arguments)
+    assert result.exit_code == 2 and said in result.stderr
+
+
+def test_duration_that_is_none(armature):  # noqa: F811
+    result = armature("tune", NET, "--budget", "soon")
+    assert result.exit_code == 2 and "no duration such as 90s, 30m or 2h" in result.stderr
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_interrupted_tune_keeps_what_it_had_and_leaves_no_process(times, tmp_path):
+    command = [sys.executable, "-m", "compile.cli", "tune", NET, *ON, str(tmp_path), "--trials", "500"]
+    tune = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        records = tmp_path / CORE.name / RECORDS
+        deadline = time.monotonic() + 240
+        while not (records.exists() and records.read_text().count("\n") > 3):
+            assert tune.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        family = psutil.Process(tune.pid).children(recursive=True)
+        for _ in range(times):
+            tune.send_signal(signal.SIGINT)
+            time.sleep(0.3)
+        _, said = tune.communicate(timeout=60)
+    finally:
+        tune.kill()
+    assert tune.returncode == 130 and "interrupted" in said
+    assert psutil.wait_procs(family, timeout=10)[1] == []
+    found = points(tmp_path)
+    assert len(found) > 3 and set(found.values()) == {1}
