@@ -1,7 +1,8 @@
 """Every distinct kernel of MobileNetV2 1.0-224 beside the multiply-add peak of four cores, as CSV.
 
-    python bench/kernels.py [--cores a53,a55,a72,a76] [--output docs/kernels.csv]
+    python -m bench.kernels [--cores a53,a55,a72,a76] [--output docs/kernels.csv]
 
+First as they are compiled, bottlenecks being one kernel each; then layer by layer.
 Misses are counted on the emulated board; cycles, and so the per cent of peak, are estimated by the cores'
 timing models from what was executed, every access hitting the first-level cache.
 """
@@ -12,22 +13,30 @@ import argparse
 import contextlib
 import csv
 import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bench.variants import layer_by_layer
 from compile.bench import count
 from compile.bench_report import BenchReport, Row
-from compile.pipeline import compile_model
+from compile.lower import lower
+from compile.pipeline import Lowering, compile_model
 from compile.source import Source
 from targets.cores import find_core
 
 FIELDS = ("estimated % of peak", "estimated core cycles", "L1D misses", "L2 misses")
 
 
-def report(core_name: str) -> BenchReport:
+VARIANTS: dict[str, Lowering] = {"compiled": lower, "layer by layer": layer_by_layer}
+
+
+def report(core_name: str, lowering: Lowering) -> BenchReport:
     """The kernels of one inference, with random weights, on `core_name`."""
     with tempfile.TemporaryDirectory() as folder:
         source = Source("mobilenet_v2", weights="random:0")
-        bundle = compile_model(source, find_core(core_name), Path(folder) / "bundle", contextlib.nullcontext)
+        path = Path(folder) / "bundle"
+        bundle = compile_model(source, find_core(core_name), path, contextlib.nullcontext, lowering)
         return count(bundle)
 
 
@@ -48,18 +57,48 @@ def main() -> None:
     parser.add_argument("--cores", default="a53,a55,a72,a76")
     parser.add_argument("--output", type=Path, default=Path("docs/kernels.csv"))
     options = parser.parse_args()
-    found = [report(name) for name in options.cores.split(",")]
-    rows = [[*each.kernels, each.runtime, each.total] for each in found]
+    cores = [find_core(name).name for name in options.cores.split(",")]
     with options.output.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        heads = [f"{each.device.core.name} {field}" for each in found for field in FIELDS]
-        writer.writerow(["kind", "shape", "calls", "multiply-adds", *heads])
-        for same in zip(*rows, strict=True):
-            first = same[0]
-            shape = " ".join(f"{name}={extent}" for name, extent in first.shape.items())
-            figures = [cell for each, row in zip(found, same, strict=True) for cell in cells(each, row)]
-            writer.writerow([first.kind or first.name, shape, first.calls, first.multiply_adds, *figures])
-    print(f"{options.output}: {len(rows[0])} rows, {', '.join(each.device.core.name for each in found)}")
+        heads = [f"{core} {field}" for core in cores for field in FIELDS]
+        writer.writerow(["as", "kind", "shape", "calls", "multiply-adds", *heads])
+        for name, lowering in VARIANTS.items():
+            writer.writerows(rows(name, [report(core, lowering) for core in cores]))
+
+
+def rows(variant: str, found: Sequence[BenchReport]) -> Iterator[list[object]]:
+    """A row per kernel, one for the runtime, and the total, from a report for each core.
+
+    A kernel that is not the same one on every core has a row for each: what is fused is the core's choice.
+    """
+    tables = [_named([*each.kernels, each.runtime, each.total]) for each in found]
+    for key in dict.fromkeys(key for table in tables for key in table):
+        (kind, shape, calls, multiply_adds), _ = key
+        figures = [
+            cell
+            for each, table in zip(found, tables, strict=True)
+            for cell in (cells(each, table[key]) if key in table else [""] * len(FIELDS))
+        ]
+        yield [variant, kind, shape, calls, multiply_adds, *figures]
+
+
+_Name = tuple[str, str, int, int]
+
+
+def _named(rows: Sequence[Row]) -> dict[tuple[_Name, int], Row]:
+    """The rows by name; kernels that differ in their epilogue alone by a number beside."""
+    seen: Counter[_Name] = Counter()
+    found = {}
+    for row in rows:
+        name = _name(row)
+        found[name, seen[name]] = row
+        seen[name] += 1
+    return found
+
+
+def _name(row: Row) -> _Name:
+    shape = " ".join(f"{name}={extent}" for name, extent in row.shape.items())
+    return row.kind or row.name, shape, row.calls, row.multiply_adds
 
 
 if __name__ == "__main__":
