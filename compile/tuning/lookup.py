@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from importlib.resources import files
 from pathlib import Path
 
 import platformdirs
 from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
 
+import tuning_logs
 from compile.tuning.records import RECORDS, Log, Record, best_first
 from compile.tuning.task import Task, plain_module
 from schedules.apply import Scheduled, schedule_kernel
@@ -31,7 +31,7 @@ def user_logs() -> Path:
 
 def shipped_logs() -> Path:
     """The logs that come with Armature."""
-    return Path(str(files("tuning_logs")))
+    return Path(tuning_logs.__file__).parent
 
 
 def log_folders(chosen: Path | None) -> tuple[Path, ...]:

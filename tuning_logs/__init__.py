@@ -1,0 +1,1 @@
+"""The tuning logs that come with Armature: data, a folder per core."""
