@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from tvm import relax
-from tvm.relax.frontend.torch import from_exported_program
 
+from compile.converters import import_program
 from compile.lower import Lowered, lower
 from compile.models import build_model, find_model
 from compile.weights import load_weights
@@ -22,7 +22,7 @@ TOLERANCE = 1e-4
 
 
 def lowered(module: nn.Module, *inputs: torch.Tensor) -> Lowered:
-    return lower(from_exported_program(torch.export.export(module.eval(), inputs)), CORE)
+    return lower(import_program(torch.export.export(module.eval(), inputs)), CORE)
 
 
 def kinds(network: Lowered) -> Counter[str]:
