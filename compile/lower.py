@@ -66,6 +66,7 @@ HEADS: Passes = (PooledBranches(), ChannelShuffles(), ClassMaps(), PlanarOutputs
 
 LEGALIZE: Passes = (
     FoldConstants(),
+    relax.transform.CanonicalizeBindings(),
     relax.transform.DeadCodeElimination(),
     SmallOperands(),
     relax.transform.LegalizeOps(),

@@ -65,11 +65,19 @@ class _Replacer(Rewriter):
         if shape is None or len(shape) != 4 or not all(isinstance(n, int | tirx.IntImm) for n in shape):
             return None
         if int(axis) % 4 == 3:
-            return data
+            return self._before_softmax(data)
         value = self._value(data)
         if int(axis) % 4 != 1 or operator(value) != "permute_dims" or value.attrs.axes is None:
             return None
-        return value.args[0] if [int(each) for each in value.attrs.axes] == [0, 3, 1, 2] else None
+        is_to_planes = [int(each) for each in value.attrs.axes] == [0, 3, 1, 2]
+        return self._before_softmax(value.args[0]) if is_to_planes else None
+
+    def _before_softmax(self, pixels: ir.Expr) -> ir.Expr:
+        """What has its largest channels where `pixels` have them: softmax changes nothing about that."""
+        value = self._value(pixels)
+        if operator(value) in ("nn.softmax", "nn.log_softmax") and int(value.attrs.axis) % 4 == 3:
+            return value.args[0]
+        return pixels
 
     def _classes(self, pixels: ir.Expr, dtype: str) -> ir.Expr:
         extents = _extents(pixels)
