@@ -61,7 +61,7 @@ class _Folder(Rewriter):
             if value is not None:
                 return constant(FOLDS[name](value, call))
         if name == "relax.permute_dims" and _moves_nothing(call):
-            call = relax.op.reshape(call.args[0], call.ty.shape)
+            call = self.builder_.normalize(relax.op.reshape(call.args[0], call.ty.shape))
         return self._merge_reshapes(call)
 
     def _merge_reshapes(self, call: ir.Call) -> ir.Expr:
