@@ -77,7 +77,7 @@ def memory_plan(lowered: Lowered, core: Core) -> Plan:
 
 
 def executed(lowered: Lowered, plan: Plan) -> list[Kernel]:
-    """The kernels that an inference calls, in order: those that the memory plan makes needless are left out."""
+    """The kernels that an inference calls, in order: without those that the memory plan makes needless."""
     needless = Counter(str(kernel.name_hint) for kernel in plan.needless.values())
     kernels = []
     for kernel in lowered.kernels:

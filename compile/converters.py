@@ -1,4 +1,4 @@
-"""From an exported program to Relax: TVM's importer, with the operators that it translates to something else."""
+"""From an exported program to Relax: TVM's importer, but for operators that it makes something else of."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def import_program(program: ExportedProgram) -> ir.IRModule:
     """The program as a Relax module, its parameters bound as constants.
 
     Raises whatever TVM's importer does for an operator that has no translation, and NotImplementedError for
-    resizes that Relax cannot express.
+    what Relax cannot express.
     """
     return from_exported_program(program, custom_convert_map=CONVERTERS)
 
@@ -45,10 +45,18 @@ def _nearest(node: fx.Node, importer: Any) -> relax.Var:
     return _resize(node, importer, "nearest_neighbor", "asymmetric", "floor")
 
 
+def _mean_of_windows(node: fx.Node, importer: Any) -> relax.Var:
+    """TVM's importer does not see a divisor."""
+    if len(node.args) > 6 and node.args[6] is not None:
+        raise NotImplementedError("avg_pool2d with divisor_override is not supported: scale its result")
+    return importer._avg_pool2d(node)
+
+
 CONVERTERS: dict[str, Callable[[fx.Node, Any], relax.Var]] = {
     "upsample_bilinear2d.vec": _bilinear,
     "_upsample_bilinear2d_aa.default": _bilinear_antialiased,
     "upsample_nearest2d.vec": _nearest,
+    "avg_pool2d.default": _mean_of_windows,
 }
 """By the operator's name, as TVM's importer takes them."""
 
@@ -67,7 +75,8 @@ def _resize(node: fx.Node, importer: Any, method: str, mode: str, rounding: str)
 
 def _sizes(node: fx.Node) -> tuple[tuple[int, int], tuple[int, int]]:
     """(height, width) before and after."""
-    before, after = (tuple(each.meta["val"].shape[2:]) for each in (node.args[0], node))
+    nodes: tuple[Any, Any] = node.args[0], node
+    before, after = (tuple(each.meta["val"].shape[2:]) for each in nodes)
     return before, after
 
 

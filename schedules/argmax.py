@@ -1,4 +1,4 @@
-"""The channel of the largest value of each NHWC pixel: class maps, of an image as it is or resized on the way.
+"""The channel of the largest value of each NHWC pixel: class maps, of an image as it is or after a resize.
 
 Vectors run over PIXELS neighbouring pixels of a row, and the channels are walked with the best so far in
 registers: pixels are first laid side by side, [channel][pixel], in a workspace. A resized image is not made:
@@ -70,7 +70,9 @@ def define_resized(shape: Shape, size: tuple[int, int], dtype: str) -> PrimFunc:
     strips = -(-size[1] // PIXELS)
     data = te.placeholder(shape, name="data")
     rows, columns = (te.placeholder((2, n), "int32", "source") for n in (size[0], strips * PIXELS))
-    row_weights, column_weights = (te.placeholder((each.shape[1],), name="weight") for each in (rows, columns))
+    row_weights, column_weights = (
+        te.placeholder((each.shape[1],), name="weight") for each in (rows, columns)
+    )
 
     def along_row(b: tirx.Var, strip: tirx.Var, y: tirx.Var, k: tirx.Var, pixel: tirx.Var) -> ir.Expr:
         x = strip * PIXELS + pixel

@@ -58,10 +58,10 @@ def between(source: int, target: int, align_corners: bool) -> Samples:
 
 
 def nearest(source: int, target: int) -> NDArray[np.int32]:
-    """The source pixel of each of `target` pixels: the one at or before its position ("asymmetric", floor)."""
+    """The source pixel of each of `target` pixels: that at or before its position ("asymmetric", floor)."""
     scale = np.float32(source) / np.float32(target)
-    position = np.arange(target, dtype=np.float32) * scale
-    return np.minimum(np.floor(position).astype(np.int32), source - 1)
+    position = np.floor(np.arange(target, dtype=np.float32) * scale).astype(np.int32)
+    return np.minimum(position, source - 1, dtype=np.int32)
 
 
 def entry(value: ir.Expr, extent: int) -> ir.Expr:

@@ -1,7 +1,7 @@
 """Images woven into one: of pixels, for a transposed convolution's phases, or of channels, to shuffle them.
 
-Which image an output's element comes from depends on its position modulo a stride; the loops are cut so that it
-is known when the kernel is compiled.
+Which image an output's element comes from depends on its position modulo a stride; the loops are cut so that
+it is known when the kernel is compiled.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ STEPS = (8, 4, 16)
 """Channels of an image in a step where channels are woven, best first."""
 
 
-def define_pixels(images: Sequence[te.Tensor], stride: int, size: tuple[int, int], channels: int) -> te.Tensor:
-    """[batch, height, width, channels] of `size`, of whose pixels each comes from one of stride x stride phases.
+def define_pixels(
+    images: Sequence[te.Tensor], stride: int, size: tuple[int, int], channels: int
+) -> te.Tensor:
+    """[batch, height, width, channels] of `size`: each pixel comes from one of stride x stride phases.
 
     Pixel (y, x) is that at (y // stride, x // stride) of the phase (y % stride) * stride + x % stride. The
-    phases are `images`, each [batch, height', width', channels]; or, of a single image, its groups of channels.
+    phases are `images`, each [batch, height', width', channels]; or a single image's groups of channels.
     """
 
     def read(phase: int, b: ir.Expr, y: ir.Expr, x: ir.Expr, c: ir.Expr) -> ir.Expr:

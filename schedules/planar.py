@@ -74,7 +74,7 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:  # no
 
 
 def schedule(sch: Schedule, decisions: Decisions) -> None:
-    """Lay the kernel out: tiles of pixels and channels; or planes, and of each its columns and then its rows."""
+    """Lay the kernel out: tiles of pixels and channels; or planes, of each its columns and then its rows."""
     planes = sch.get_sblock(KIND)
     if "side" in decisions:
         _, channel, pixel = sch.get_loops(planes)

@@ -75,8 +75,8 @@ def define_window(
 def define_adaptive(data: te.Tensor, output: tuple[int, int]) -> te.Tensor:
     """Means over as many windows as `output`, (height', width'), has pixels, which cover the image.
 
-    `data` is [batch, height, width, channels]; returns [batch, height', width', channels]. Window i of n along
-    an axis of `extent` goes from i * extent // n to before (i + 1) * extent / n, rounded up (PyTorch's
+    `data` is [batch, height, width, channels]; returns [batch, height', width', channels]. Along an axis of
+    `extent`, window i of n goes from i * extent // n to before (i + 1) * extent / n, rounded up (PyTorch's
     aten/src/ATen/native/AdaptivePooling.h).
     """
     batch, height, width, channels = (int(extent) for extent in data.shape)

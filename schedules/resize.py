@@ -6,6 +6,8 @@ them is worked out for a pixel but the products of its four weights.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
 
@@ -18,7 +20,7 @@ from targets.cores import Core
 KIND = "resize"
 
 BLOCKS = (32, 16, 8, 4)
-"""Channels of a step, best first: their sums of four products are independent and hide each other's latency."""
+"""Channels of a step, best first: their sums are independent, and hide each other's latency."""
 
 
 def define_bilinear(
@@ -61,7 +63,7 @@ def _weight(second: ir.Expr, tap: int) -> ir.Expr:
     return second if tap else tirx.const(1.0, "float32") - second
 
 
-def _resized(data: te.Tensor, height: int, width: int, body: object) -> te.Tensor:
+def _resized(data: te.Tensor, height: int, width: int, body: Callable[..., ir.Expr]) -> te.Tensor:
     batch, rows, columns, channels = (int(extent) for extent in data.shape)
     extents = (batch, int(height), int(width), channels)
     shape = {"h": extents[1], "w": extents[2], "c": channels, "from_h": rows, "from_w": columns}

@@ -1,17 +1,18 @@
 """A channel shuffle, which ConvertLayout leaves as five steps between NHWC pixels, becomes one kernel.
 
-In NCHW it is reshape [n, g, c / g, h, w] -> transpose of g and c / g -> reshape. Where the channels shuffled are
-a concatenation of g equal parts, as ShuffleNetV2's are, the kernel reads the parts themselves.
+In NCHW it is reshape [n, g, c / g, h, w] -> transpose of g and c / g -> reshape. Where the channels are a
+concatenation of g equal parts, as ShuffleNetV2's are, the kernel reads the parts themselves.
 """
 
 from __future__ import annotations
 
-from tvm import ir, relax, tirx
+from tvm import ir, relax
 from tvm.relax.expr_functor import mutator
 
 from compile.passes.readers import operator
 from compile.passes.rewriter import Rewriter
 from compile.passes.select_kernels import emit
+from compile.passes.shapes import image_shape
 from schedules import interleave
 
 STEPS = ("permute_dims", "reshape", "permute_dims", "reshape", "permute_dims")
@@ -35,7 +36,7 @@ class _Replacer(Rewriter):
     def visit_call_(self, call: ir.Call) -> ir.Expr:
         call = self.builder_.normalize(self.visit_expr_post_order(call))
         steps = self._steps(call)
-        if len(steps) < len(STEPS) or not _is_float_of_known_shape(steps[-1].args[0]):
+        if len(steps) < len(STEPS) or image_shape(steps[-1].args[0]) is None:
             return call
         groups = _groups(steps)
         if groups is None:
@@ -51,7 +52,7 @@ class _Replacer(Rewriter):
     def _steps(self, call: ir.Call) -> list[ir.Call]:
         """The calls that lead to `call`, it first, as far as they are STEPS."""
         found: list[ir.Call] = []
-        value: ir.Expr | None = call
+        value = call
         for step in STEPS:
             if operator(value) != step:
                 break
@@ -68,7 +69,8 @@ class _Replacer(Rewriter):
         is_equal = len(parts) == groups and len({int(part.ty.shape[3]) for part in parts}) == 1
         return parts if is_equal else [pixels]
 
-    def _value(self, expression: ir.Expr) -> ir.Expr | None:
+    def _value(self, expression: ir.Expr) -> ir.Expr:
+        """What a variable is bound to; None for anything else."""
         return self.builder_.lookup_binding(expression) if isinstance(expression, relax.Var) else None
 
 
@@ -86,9 +88,3 @@ def _groups(steps: list[ir.Call]) -> int | None:
     is_shuffle = (shape[0], *shape[3:]) == (batch, height, width) and shape[1] * shape[2] == channels
     returns = [int(extent) for extent in to_pixels.ty.shape] == [batch, height, width, channels]
     return shape[1] if is_shuffle and returns else None
-
-
-def _is_float_of_known_shape(expression: ir.Expr) -> bool:
-    shape = expression.ty.shape
-    is_known = shape is not None and all(isinstance(extent, int | tirx.IntImm) for extent in shape)
-    return is_known and len(shape) == 4 and str(expression.ty.dtype) == "float32"

@@ -5,13 +5,14 @@ Runs on the NHWC graph, where ConvertLayout has put a transpose before an argmax
 
 from __future__ import annotations
 
-from tvm import ir, relax, tirx
+from tvm import ir, relax
 from tvm.relax.expr_functor import mutator
 
 from compile.passes.kernel_calls import call_kernel
 from compile.passes.readers import operator, readers_of
 from compile.passes.resizing import resize_of, tables
 from compile.passes.rewriter import Rewriter
+from compile.passes.shapes import image_shape
 from schedules import argmax
 
 CLASS_TYPES = ("uint8", "int8", "int16", "int32", "int64")
@@ -59,10 +60,7 @@ class _Replacer(Rewriter):
     def _pixels(self, call: ir.Call) -> ir.Expr | None:
         """The NHWC image whose channels are compared."""
         data, axis = call.args[0], call.attrs.axis
-        shape = data.ty.shape
-        if axis is None or str(data.ty.dtype) != "float32" or str(call.ty.dtype) != "int64":
-            return None
-        if shape is None or len(shape) != 4 or not all(isinstance(n, int | tirx.IntImm) for n in shape):
+        if axis is None or image_shape(data) is None or str(call.ty.dtype) != "int64":
             return None
         if int(axis) % 4 == 3:
             return self._before_softmax(data)
@@ -80,17 +78,19 @@ class _Replacer(Rewriter):
         return pixels
 
     def _classes(self, pixels: ir.Expr, dtype: str) -> ir.Expr:
-        extents = _extents(pixels)
-        function, arguments = argmax.define(extents, dtype), [pixels]
+        shape = image_shape(pixels)
+        assert shape is not None
+        function, arguments = argmax.define(shape, dtype), [pixels]
         resize = resize_of(self._value(pixels))
         if resize is not None and resize.is_bilinear:
             columns = resize.samples(1).padded(argmax.PIXELS)
-            function = argmax.define_resized(_extents(resize.source), resize.size, dtype)
+            function = argmax.define_resized(resize.shape, resize.size, dtype)
             arguments = [resize.source, *tables(resize.samples(0), columns)]
-        type_ = relax.TensorType(extents[:3], dtype)
+        type_ = relax.TensorType(shape[:3], dtype)
         return call_kernel(self.builder_, function, argmax.KIND, arguments, type_)
 
-    def _value(self, expression: ir.Expr) -> ir.Expr | None:
+    def _value(self, expression: ir.Expr) -> ir.Expr:
+        """What a variable is bound to; None for anything else."""
         return self.builder_.lookup_binding(expression) if isinstance(expression, relax.Var) else None
 
 
@@ -99,7 +99,3 @@ def _cast_type(readers: list[ir.Expr]) -> str:
     types = {str(each.ty.dtype) if operator(each) == "astype" else "int64" for each in readers}
     dtype = types.pop() if len(types) == 1 else "int64"
     return dtype if dtype in CLASS_TYPES else "int64"
-
-
-def _extents(expression: ir.Expr) -> tuple[int, ...]:
-    return tuple(int(extent) for extent in expression.ty.shape)

@@ -41,7 +41,7 @@ FOLDS: dict[str, Callable[[Array, ir.Call], Array]] = {
 
 @relax.transform.function_pass(opt_level=0)
 class FoldConstants:
-    """Apply FOLDS to constants, turn transposes of extent-1 axes into reshapes, and drop those that do nothing."""
+    """Apply FOLDS to constants, turn transposes of extent-1 axes into reshapes, and drop idle reshapes."""
 
     def transform_function(
         self, function: relax.Function, module: ir.IRModule, _context: object

@@ -51,9 +51,7 @@ def _is_free(seen: Liveness, call: KernelCall, taken: Mapping[relax.Var, object]
     return are_own and sum(seen.allocated[part] for part in parts) == seen.allocated.get(whole)
 
 
-def _outermost(
-    part: relax.Var, direct: Mapping[relax.Var, tuple[relax.Var, int]]
-) -> tuple[relax.Var, int]:
+def _outermost(part: relax.Var, direct: Mapping[relax.Var, tuple[relax.Var, int]]) -> tuple[relax.Var, int]:
     whole, start = direct[part]
     if whole not in direct:
         return whole, start

@@ -12,8 +12,8 @@ from compile.passes.arena import ALIGNMENT
 def accept_offsets(
     kernel: tirx.PrimFunc, positions: Collection[int], unaligned: Collection[int] = ()
 ) -> tirx.PrimFunc:
-    """The kernel with the parameters at `positions` free to begin at any multiple of ALIGNMENT bytes, those of
-    them that are `unaligned` too at any element.
+    """The kernel with the parameters at `positions` free to begin at any multiple of ALIGNMENT bytes, and
+    those of them that are `unaligned` at any element.
 
     TVM's kernels demand that a tensor's `byte_offset` is zero, and its VM allocates at an offset by setting
     it (`StorageObj::AllocTensor`, tvm/src/runtime/memory/memory_manager.cc). A parameter whose buffer has an

@@ -1,8 +1,8 @@
 """Kernels count with 32 bits before they are scheduled, as they will when they are compiled.
 
-Relax writes them with 64-bit indices, and TVM narrows them after scheduling (NarrowDataType): there it puts new
-variables in the loops, but not in their hints to partition them (TVM 0.27). Tails and borders would then be
-tested for at every element.
+Relax writes them with 64-bit indices, and TVM narrows them after scheduling (NarrowDataType): there it puts
+new variables in the loops, but not in their hints to partition them (TVM 0.27). Tails and borders would then
+be tested for at every element.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tvm.tirx import PrimFunc
 from schedules.kernel import workload_of
 
 WIDE = ("int64", "uint64")
-"""Data that is as wide as indices are: a kernel that has some is left alone, since it would be narrowed too."""
+"""Data as wide as indices are: a kernel that has some is left alone, since it would be narrowed too."""
 
 
 @ir.transform.module_pass(opt_level=0)

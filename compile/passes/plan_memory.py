@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from tvm import ir, relax
@@ -32,7 +33,7 @@ class Plan:
     """Of the tensors with allocations of their own: the network's outputs, mostly."""
     sizes: Mapping[relax.Var, int]
     """Bytes of every tensor."""
-    called: Collection[ir.GlobalVar]
+    called: AbstractSet[ir.GlobalVar]
     """The kernels that are still called."""
     inside: Mapping[relax.Var, tuple[relax.Var, int]]
     """Tensors that are parts of one with an allocation of its own: that one, and where, in bytes."""

@@ -5,13 +5,14 @@ ConvertLayout leaves one where a network's result, or an operator it has no rule
 
 from __future__ import annotations
 
-from tvm import ir, relax, tirx
+from tvm import ir, relax
 from tvm.relax.expr_functor import mutator
 
 from compile.passes.kernel_calls import call_kernel
 from compile.passes.readers import operator, readers_of
 from compile.passes.resizing import resize_of, tables
 from compile.passes.rewriter import Rewriter
+from compile.passes.shapes import image_shape
 from schedules import planar
 
 
@@ -41,27 +42,24 @@ class _Replacer(Rewriter):
         pixels = call.args[0]
         resize = resize_of(self._value(pixels)) if is_resized_once else None
         if resize is not None and resize.is_bilinear:
-            function = planar.define_resized(_extents(resize.source), resize.size)
+            function = planar.define_resized(resize.shape, resize.size)
             arguments = [resize.source, *tables(resize.samples(0), resize.samples(1))]
             return call_kernel(self.builder_, function, planar.KIND, arguments, call.ty)
-        batch, height, width, channels = _extents(pixels)
+        shape = image_shape(pixels)
+        assert shape is not None
+        batch, height, width, channels = shape
         flat = self.builder_.emit(relax.op.reshape(pixels, (batch, height * width, channels)))
         type_ = relax.TensorType((batch, channels, height * width), "float32")
-        planes = call_kernel(self.builder_, planar.define(_extents(pixels)), planar.KIND, [flat], type_)
+        planes = call_kernel(self.builder_, planar.define(shape), planar.KIND, [flat], type_)
         return relax.op.reshape(self.builder_.emit(planes), call.ty.shape)
 
-    def _value(self, expression: ir.Expr) -> ir.Expr | None:
+    def _value(self, expression: ir.Expr) -> ir.Expr:
+        """What a variable is bound to; None for anything else."""
         return self.builder_.lookup_binding(expression) if isinstance(expression, relax.Var) else None
 
 
 def _is_to_planes(call: ir.Call) -> bool:
     """Whether it turns float32 NHWC pixels of known shape into planes."""
-    data, axes = call.args[0], call.attrs.axes
-    if axes is None or [int(axis) for axis in axes] != [0, 3, 1, 2] or str(data.ty.dtype) != "float32":
-        return False
-    shape = data.ty.shape
-    return shape is not None and all(isinstance(extent, int | tirx.IntImm) for extent in shape)
-
-
-def _extents(expression: ir.Expr) -> tuple[int, ...]:
-    return tuple(int(extent) for extent in expression.ty.shape)
+    axes = call.attrs.axes
+    is_turned = axes is not None and [int(axis) for axis in axes] == [0, 3, 1, 2]
+    return is_turned and image_shape(call.args[0]) is not None

@@ -99,7 +99,6 @@ class _Splitter(Rewriter):
             out_layout="NHWC",
         )
 
-    def _value(self, expression: ir.Expr) -> ir.Expr | None:
+    def _value(self, expression: ir.Expr) -> ir.Expr:
+        """What a variable is bound to; None for anything else."""
         return self.builder_.lookup_binding(expression) if isinstance(expression, relax.Var) else None
-
-

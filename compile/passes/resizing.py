@@ -1,12 +1,13 @@
-"""A resize of the NHWC graph, as the kernels see it: what is read, and where each row and column lies in it."""
+"""A resize of the NHWC graph, as the kernels see it: what is read, and where rows and columns lie in it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm import ir, tirx
+from tvm import ir
 
 from compile.passes.constants import constant
+from compile.passes.shapes import Image, image_shape
 from schedules.coordinates import Samples, between, nearest
 
 BILINEAR = {"align_corners": True, "half_pixel": False, "pytorch_half_pixel": False}
@@ -18,9 +19,10 @@ class Resize:
     """A resize of [batch, height, width, channels] pixels of float32, whose shape is known."""
 
     source: ir.Expr
-    source_size: tuple[int, int]
+    shape: Image
+    """[batch, height, width, channels] of the source."""
     size: tuple[int, int]
-    """(height, width), like `source_size`."""
+    """(height, width) of the result."""
     align_corners: bool | None
     """Of a bilinear one; None for the nearest pixel."""
 
@@ -28,6 +30,11 @@ class Resize:
     def is_bilinear(self) -> bool:
         """Whether pixels are mixed."""
         return self.align_corners is not None
+
+    @property
+    def source_size(self) -> tuple[int, int]:
+        """(height, width) of the source."""
+        return self.shape[1:3]
 
     def samples(self, axis: int) -> Samples:
         """Where the rows (`axis` 0) or columns (1) of a bilinear resize lie."""
@@ -48,9 +55,8 @@ def resize_of(value: ir.Expr | None) -> Resize | None:
     if not isinstance(value, ir.Call) or getattr(value.op, "name", "") != "relax.image.resize2d":
         return None
     data, attrs = value.args[0], value.attrs
-    if attrs.layout != "NHWC" or {str(data.ty.dtype), str(value.ty.dtype)} != {"float32"}:
-        return None
-    if not all(isinstance(extent, int | tirx.IntImm) for extent in (*data.ty.shape, *value.ty.shape)):
+    shape, result = image_shape(data), image_shape(value)
+    if attrs.layout != "NHWC" or shape is None or result is None:
         return None
     mode = str(attrs.coordinate_transformation_mode)
     if attrs.method == "linear" and mode in BILINEAR:
@@ -59,5 +65,4 @@ def resize_of(value: ir.Expr | None) -> Resize | None:
         align_corners = None
     else:
         return None
-    sizes = [(int(each.ty.shape[1]), int(each.ty.shape[2])) for each in (data, value)]
-    return Resize(data, sizes[0], sizes[1], align_corners)
+    return Resize(data, shape, result[1:3], align_corners)

@@ -139,7 +139,6 @@ def _window_pool(mode: str) -> Callable[[relax.BlockBuilder, ir.Call], ir.Expr |
             stride=pair(attrs.strides),
             padding=sides(attrs.padding),
         )
-        _, height, width, _ = _extents(call.args[0])
         output = _extents(call)[1:3]
         counts_padding = bool(attrs.count_include_pad)
         return emit(builder, pool.define_window, [call.args[0]], window, output, mode, counts_padding)
@@ -170,9 +169,7 @@ def _concat(builder: relax.BlockBuilder, call: ir.Call) -> ir.Expr | None:
     axis = int(call.attrs.axis) % len(call.ty.shape)
     outer = math.prod(_extents(call)[:axis])
     runs = [math.prod(_extents(part)[axis:]) for part in parts]
-    rows = [
-        builder.emit(relax.op.reshape(part, (outer, run))) for part, run in zip(parts, runs, strict=True)
-    ]
+    rows = [builder.emit(relax.op.reshape(part, (outer, run))) for part, run in zip(parts, runs, strict=True)]
     type_ = relax.TensorType((outer, sum(runs)), "float32")
     whole = call_kernel(builder, concat.define(outer, runs), concat.KIND, rows, type_)
     return relax.op.reshape(builder.emit(whole), call.ty.shape)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 
-from tvm import ir, relax, tirx
+from tvm import ir, relax
 from tvm.relax.expr_functor import mutator
 
 from compile.passes.constants import array_of
 from compile.passes.readers import operator
 from compile.passes.rewriter import Rewriter
+from compile.passes.shapes import known_shape
 
 OPERATORS = frozenset(
     {"add", "subtract", "multiply", "divide", "maximum", "minimum", "power", "where", "greater", "less"}
@@ -52,7 +53,5 @@ class _Replacer(Rewriter):
 
 def _elements(expression: ir.Expr) -> int | None:
     """How many it has, where that is known."""
-    shape = getattr(expression.ty, "shape", None)
-    if shape is None or not all(isinstance(extent, int | tirx.IntImm) for extent in shape):
-        return None
-    return math.prod(int(extent) for extent in shape)
+    shape = known_shape(expression)
+    return None if shape is None else math.prod(shape)

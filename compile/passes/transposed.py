@@ -58,7 +58,9 @@ class Transposed:
     @property
     def is_one_product(self) -> bool:
         """Whether every phase reads the same pixel alone."""
-        return all(len(each.taps) == 1 and each.before == each.after == 0 for each in self.rows + self.columns)
+        return all(
+            len(each.taps) == 1 and each.before == each.after == 0 for each in self.rows + self.columns
+        )
 
     def convolutions(self) -> list[ir.Call]:
         """The convolution of each phase, row by row; a single one of all their channels where it can be."""

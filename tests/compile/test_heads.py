@@ -1,4 +1,4 @@
-"""Heads of segmentation and detection networks, and blocks of mobile ones: the kernels they become, and numbers.
+"""Heads of segmentation and detection networks, and blocks of mobile ones: their kernels, and numbers.
 
 That no `transpose` is among the kernels says that layouts are settled without copies.
 """

@@ -259,13 +259,14 @@ def test_network_agrees_with_pytorch(name, batch):
 
 
 @pytest.mark.parametrize(
-    "layer",
+    ("layer", "remedy"),
     [
-        nn.Upsample(scale_factor=1.5, mode="bilinear"),  # 7 pixels times 1.5
-        nn.Upsample(scale_factor=1.3),
+        (nn.Upsample(scale_factor=1.5, mode="bilinear"), "give it a size instead"),  # 7 pixels times 1.5
+        (nn.Upsample(scale_factor=1.3), "give it a size instead"),
+        (nn.AvgPool2d(3, divisor_override=5), "scale its result"),
     ],
     ids=repr,
 )
-def test_resize_that_relax_cannot_express_is_refused(layer):
-    with pytest.raises(NotImplementedError, match="give it a size instead"):
+def test_what_relax_cannot_express_is_refused(layer, remedy):
+    with pytest.raises(NotImplementedError, match=remedy):
         lowered(layer, torch.randn(1, 3, 7, 7))
