@@ -61,7 +61,8 @@ def nearest(source: int, target: int) -> NDArray[np.int32]:
     """The source pixel of each of `target` pixels: that at or before its position ("asymmetric", floor)."""
     scale = np.float32(source) / np.float32(target)
     position = np.floor(np.arange(target, dtype=np.float32) * scale).astype(np.int32)
-    return np.minimum(position, source - 1, dtype=np.int32)
+    found: NDArray[np.int32] = np.minimum(position, source - 1)
+    return found
 
 
 def entry(value: ir.Expr, extent: int) -> ir.Expr:
