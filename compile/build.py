@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from tvm import ir, relax, transform
 
 from compile.lower import Lowered
 from compile.passes.constants import array_of
-from compile.passes.plan_memory import PlanMemory, plan_memory
+from compile.passes.plan_memory import Plan, PlanMemory, plan_memory
+from compile.passes.schedule_kernels import Kernel
 from targets.cores import Core
 from targets.toolchain import link_shared
 
@@ -67,14 +69,23 @@ def _link(output: str, objects: Sequence[str], **_options: Any) -> None:
     link_shared([Path(path) for path in objects], Path(output))
 
 
-def activation_bytes(lowered: Lowered, core: Core) -> int:
-    """Bytes that the library allocates for activations: the arena, and the outputs beside it.
-
-    The caller's inputs are not counted.
-    """
+def memory_plan(lowered: Lowered, core: Core) -> Plan:
+    """Where the library will have its activations."""
     with core.target():
         allocating = transform.Sequential(list(_TO_ALLOCATIONS))(lowered.module)
-    return plan_memory(allocating, _in_place(lowered)).total_bytes
+    return plan_memory(allocating, _in_place(lowered))
+
+
+def executed(lowered: Lowered, plan: Plan) -> list[Kernel]:
+    """The kernels that an inference calls, in order: without those that the memory plan makes needless."""
+    needless = Counter(str(kernel.name_hint) for kernel in plan.needless.values())
+    kernels = []
+    for kernel in lowered.kernels:
+        if needless[kernel.name] > 0:
+            needless[kernel.name] -= 1
+        else:
+            kernels.append(kernel)
+    return kernels
 
 
 def weight_bytes(lowered: Lowered) -> int:

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.export import ExportedProgram
 from tvm import ir
-from tvm.relax.frontend.torch import from_exported_program
 
+from compile.converters import import_program
 from compile.export import export_module, require_static, try_inputs, unsupported
 from compile.models import ModelEntry, build_model, find_model
 from compile.models._arguments import convert_arguments
@@ -61,7 +61,7 @@ class Traced:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # torch 2.13's own, from its tree specs
-                return from_exported_program(self.program)
+                return import_program(self.program)
         except Exception as error:  # TVM's importer raises whatever the first failing assertion raises
             raise unsupported(self.name, error) from error
 

@@ -6,19 +6,26 @@ from dataclasses import dataclass
 
 from tvm import ir, relax, transform
 
+from compile.passes.channel_shuffles import ChannelShuffles
+from compile.passes.class_maps import ClassMaps
 from compile.passes.fold_batch_norm import FoldBatchNorm
 from compile.passes.fold_constants import FoldConstants
 from compile.passes.group_bottlenecks import GroupBottlenecks
+from compile.passes.narrow_indices import NarrowIndices
 from compile.passes.plain_clip import PlainClip
+from compile.passes.plain_division import PlainDivision
+from compile.passes.planar_outputs import PlanarOutputs
+from compile.passes.pooled_branches import PooledBranches
 from compile.passes.schedule_kernels import Kernel, Scheduler, schedule_kernels
 from compile.passes.select_kernels import SelectKernels
+from compile.passes.small_operands import SmallOperands
+from compile.passes.transposed import KERNEL_LAYOUT
 from schedules.apply import schedule_kernel
 from targets.cores import Core
 
 LAYOUTS = {
     "relax.nn.conv2d": ["NHWC", "HWIO"],
-    # TVM has no NHWC kernel of it.
-    "relax.nn.conv2d_transpose": ["NCHW", "IOHW"],
+    "relax.nn.conv2d_transpose": ["NHWC", KERNEL_LAYOUT],
 }
 """What ConvertLayout is asked for; pools and element-wise operators follow their neighbours."""
 
@@ -41,6 +48,8 @@ FOLD: Passes = (
     relax.transform.CanonicalizeBindings(),
     FoldBatchNorm(),
     PlainClip(),
+    PlainDivision(),
+    relax.transform.CanonicalizeBindings(),  # a variable's other name would have another layout
     relax.transform.DeadCodeElimination(),
 )
 """What is constant is computed; batch norm becomes weights and biases."""
@@ -52,7 +61,17 @@ LAY_OUT: Passes = (
     relax.transform.DeadCodeElimination(),
 )
 
-LEGALIZE: Passes = (relax.transform.LegalizeOps(), relax.transform.AnnotateTIROpPattern())
+HEADS: Passes = (PooledBranches(), ChannelShuffles(), ClassMaps(), PlanarOutputs())
+"""What several operators say together becomes one kernel, or less work."""
+
+LEGALIZE: Passes = (
+    FoldConstants(),
+    relax.transform.CanonicalizeBindings(),
+    relax.transform.DeadCodeElimination(),
+    SmallOperands(),
+    relax.transform.LegalizeOps(),
+    relax.transform.AnnotateTIROpPattern(),
+)
 """Operators that no kind claimed become TVM's kernels."""
 
 FUSE: Passes = (
@@ -60,13 +79,14 @@ FUSE: Passes = (
     relax.transform.FuseTIR(),
     relax.transform.DeadCodeElimination(),
     relax.transform.RewriteDataflowReshape(),
+    NarrowIndices(),
 )
 """Element-wise work goes into the epilogue of the kernel before it."""
 
 
 def fuse(module: ir.IRModule, core: Core) -> ir.IRModule:
     """Fold, lay out, select and fuse the `main` of a Relax module: its kernels, not scheduled yet."""
-    select: Passes = (GroupBottlenecks(core), SelectKernels())
+    select: Passes = (*HEADS, GroupBottlenecks(core), SelectKernels())
     fused: ir.IRModule = transform.Sequential([*FOLD, *LAY_OUT, *select, *LEGALIZE, *FUSE])(module)
     return fused
 

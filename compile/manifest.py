@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import compile as armature
-from compile.build import activation_bytes, weight_bytes
+from compile.build import executed, memory_plan, weight_bytes
 from compile.bundle import FORMAT
 from compile.frontend import Traced
 from compile.lower import Lowered
@@ -20,6 +20,7 @@ _PACKAGES = ("apache-tvm", "apache-tvm-ffi", "torch", "numpy", "ziglang")
 
 def describe(source: Source, traced: Traced, lowered: Lowered, core: Core) -> dict[str, Any]:
     """The manifest of a network compiled for `core`, JSON-ready, but for its files."""
+    plan = memory_plan(lowered, core)
     return {
         "format": FORMAT,
         "model": traced.name,
@@ -32,8 +33,8 @@ def describe(source: Source, traced: Traced, lowered: Lowered, core: Core) -> di
         "weights": {"source": traced.weights, "sha256": traced.fingerprint(), "bytes": weight_bytes(lowered)},
         "parameters": traced.parameters,
         "multiply_adds": sum(k.workload.multiply_adds for k in lowered.kernels if k.workload),
-        "peak_activation_bytes": activation_bytes(lowered, core),
-        "kernels": [_kernel(kernel) for kernel in lowered.kernels],
+        "peak_activation_bytes": plan.total_bytes,
+        "kernels": [_kernel(kernel) for kernel in executed(lowered, plan)],
         "source": source.to_json(),
         "versions": {
             "armature": armature.__version__,

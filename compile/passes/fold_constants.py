@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from tvm import ir, relax, tirx
 from tvm.relax.expr_functor import mutator
+from tvm_ffi import structural_equal
 
 from compile.passes.constants import Array, array_of, constant
 from compile.passes.rewriter import Rewriter
@@ -40,7 +41,7 @@ FOLDS: dict[str, Callable[[Array, ir.Call], Array]] = {
 
 @relax.transform.function_pass(opt_level=0)
 class FoldConstants:
-    """Apply FOLDS to constants, and turn transposes of extent-1 axes into reshapes."""
+    """Apply FOLDS to constants, turn transposes of extent-1 axes into reshapes, and drop idle reshapes."""
 
     def transform_function(
         self, function: relax.Function, module: ir.IRModule, _context: object
@@ -60,15 +61,16 @@ class _Folder(Rewriter):
             if value is not None:
                 return constant(FOLDS[name](value, call))
         if name == "relax.permute_dims" and _moves_nothing(call):
-            call = relax.op.reshape(call.args[0], call.ty.shape)
+            call = self.builder_.normalize(relax.op.reshape(call.args[0], call.ty.shape))
         return self._merge_reshapes(call)
 
-    def _merge_reshapes(self, call: ir.Call) -> ir.Call:
+    def _merge_reshapes(self, call: ir.Call) -> ir.Expr:
         source = call.args[0] if call.args else None
         earlier = self.lookup_binding(source) if isinstance(source, ir.Var) else None
         if _is_reshape(call) and isinstance(earlier, ir.Call) and _is_reshape(earlier):
-            return relax.op.reshape(earlier.args[0], call.args[1])
-        return call
+            call = self.builder_.normalize(relax.op.reshape(earlier.args[0], call.args[1]))
+        is_same = _is_reshape(call) and structural_equal(call.args[0].ty, call.ty)
+        return call.args[0] if is_same else call
 
 
 def _is_reshape(call: ir.Call) -> bool:

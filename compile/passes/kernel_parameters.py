@@ -9,8 +9,11 @@ from tvm import DataType, ir, s_tir, tirx
 from compile.passes.arena import ALIGNMENT
 
 
-def accept_offsets(kernel: tirx.PrimFunc, positions: Collection[int]) -> tirx.PrimFunc:
-    """The kernel with the parameters at `positions` free to begin at any multiple of ALIGNMENT bytes.
+def accept_offsets(
+    kernel: tirx.PrimFunc, positions: Collection[int], unaligned: Collection[int] = ()
+) -> tirx.PrimFunc:
+    """The kernel with the parameters at `positions` free to begin at any multiple of ALIGNMENT bytes, and
+    those of them that are `unaligned` at any element.
 
     TVM's kernels demand that a tensor's `byte_offset` is zero, and its VM allocates at an offset by setting
     it (`StorageObj::AllocTensor`, tvm/src/runtime/memory/memory_manager.cc). A parameter whose buffer has an
@@ -20,7 +23,7 @@ def accept_offsets(kernel: tirx.PrimFunc, positions: Collection[int]) -> tirx.Pr
     parameters, declarations = list(kernel.params), []
     for position in sorted(positions):
         inside = parameters[position]
-        parameters[position] = _at_offset(inside)
+        parameters[position] = _at_offset(inside, 1 if position in unaligned else ALIGNMENT)
         first = tirx.BufferLoad(parameters[position], [0] * len(inside.ty.shape))
         declarations.append(tirx.DeclBuffer(inside, data=tirx.address_of(first)))
     root = kernel.body.block
@@ -39,8 +42,9 @@ def accept_offsets(kernel: tirx.PrimFunc, positions: Collection[int]) -> tirx.Pr
     return tirx.PrimFunc(parameters, body, kernel.ret_type, kernel.attrs, kernel.span)
 
 
-def _at_offset(parameter: ir.Expr) -> ir.Expr:
+def _at_offset(parameter: ir.Expr, alignment: int) -> ir.Expr:
     buffer = parameter.ty
+    element = item_bytes(str(buffer.dtype))
     return tirx.decl_buffer(
         buffer.shape,
         buffer.dtype,
@@ -48,8 +52,8 @@ def _at_offset(parameter: ir.Expr) -> ir.Expr:
         strides=buffer.strides,
         elem_offset=tirx.Var(f"{parameter.name}_offset", "int64"),
         scope=parameter.scope(),
-        data_alignment=buffer.data_alignment,
-        offset_factor=max(1, ALIGNMENT // item_bytes(str(buffer.dtype))),
+        data_alignment=max(element, min(alignment, buffer.data_alignment)),
+        offset_factor=max(1, alignment // element),
         layout=buffer.layout,
     )
 

@@ -6,6 +6,7 @@ kind knows; weights are padded to CHANNEL_MULTIPLE outputs here, and packed when
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -14,8 +15,11 @@ from tvm.relax.expr_functor import mutator
 
 from compile.passes.constants import Array, array_of, constant
 from compile.passes.convolution import convolution_of, pair, sides
+from compile.passes.kernel_calls import call_kernel
+from compile.passes.resizing import resize_of, tables
 from compile.passes.rewriter import Rewriter
-from schedules import conv, dense, depthwise, pointwise, pool
+from compile.passes.transposed import in_planes, transposed_of
+from schedules import concat, conv, dense, depthwise, interleave, pointwise, pool, resize
 from schedules.kernel import CHANNEL_MULTIPLE, round_up
 from schedules.window import Window
 
@@ -46,14 +50,18 @@ class _Selector(Rewriter):
         return call if kernel is None else kernel
 
 
-def _emit(
-    builder: relax.BlockBuilder, define: Callable[..., object], tensors: list[ir.Expr], *settings: object
+def emit(
+    builder: relax.BlockBuilder,
+    define: Callable[..., object],
+    tensors: list[ir.Expr],
+    *settings: object,
+    kind: str = "",
 ) -> ir.Expr:
-    """A call of the kernel that `define(*tensors, *settings)` writes, named for its kind."""
+    """A call of the kernel that `define(*tensors, *settings)` writes, named for its `kind`, or its module."""
     return builder.call_te(
         lambda *placeholders: define(*placeholders, *settings),
         *tensors,
-        primfunc_name_hint=define.__module__.rpartition(".")[2],
+        primfunc_name_hint=kind or define.__module__.rpartition(".")[2],
         primfunc_attrs={"op_pattern": OUT_ELEMENTWISE_FUSABLE},
     )
 
@@ -68,34 +76,57 @@ def _convolution(builder: relax.BlockBuilder, call: ir.Call) -> ir.Expr | None:
     if layer.is_by_channel:
         if not layer.is_depthwise:
             return None
-        return _emit(builder, depthwise.define, [layer.source, constant(layer.kernel_weight)], window)
+        return emit(builder, depthwise.define, [layer.source, constant(layer.kernel_weight)], window)
     if layer.is_pointwise:
         weight = constant(_pad_outputs(layer.kernel_weight))
-        return _emit(builder, pointwise.define, [layer.source, weight], layer.channels, window.stride)
+        return emit(builder, pointwise.define, [layer.source, weight], layer.channels, window.stride)
     tensors = [layer.source, constant(_pad_outputs(layer.weight))]
-    return _emit(builder, conv.define, tensors, layer.channels, window, layer.groups, layer.channels_last)
+    return emit(builder, conv.define, tensors, layer.channels, window, layer.groups, layer.channels_last)
+
+
+def _transposed(builder: relax.BlockBuilder, call: ir.Call) -> ir.Expr:
+    """A convolution for each phase, and their pixels woven; or, where that cannot be, TVM's kernel."""
+    layer = transposed_of(call)
+    if layer is None:
+        return in_planes(builder, call)
+    images = []
+    for convolution in layer.convolutions():
+        kernel = _convolution(builder, builder.normalize(convolution))
+        assert kernel is not None
+        images.append(builder.emit(kernel))
+    channels = layer.weight.shape[3]
+    if layer.stride == 1 and _extents(images[0])[1:3] == layer.size:
+        return images[0]
+    return emit(
+        builder,
+        lambda *tensors: interleave.define_pixels(tensors, layer.stride, layer.size, channels),
+        images,
+        kind=interleave.KIND,
+    )
 
 
 def _product(builder: relax.BlockBuilder, call: ir.Call) -> ir.Expr | None:
     weight = array_of(call.args[1])
     if weight is None or weight.ndim != 2 or len(call.args[0].ty.shape) != 2:
         return None
-    return _emit(builder, dense.define, [call.args[0], constant(_pad_outputs(weight))], weight.shape[1])
+    return emit(builder, dense.define, [call.args[0], constant(_pad_outputs(weight))], weight.shape[1])
 
 
 def _mean(builder: relax.BlockBuilder, call: ir.Call) -> ir.Expr | None:
     axes = sorted(int(axis) for axis in call.attrs.axis or ())
     if axes != [1, 2] or len(call.args[0].ty.shape) != 4:
         return None
-    mean = _emit(builder, pool.define_mean, [call.args[0]])
+    mean = emit(builder, pool.define_mean, [call.args[0]])
     return mean if call.attrs.keepdims else relax.op.reshape(builder.emit(mean), call.ty.shape)
 
 
 def _adaptive_mean(builder: relax.BlockBuilder, call: ir.Call) -> ir.Expr | None:
-    is_global = _extents(call)[1:3] == (1, 1)
-    if call.attrs.layout != "NHWC" or not is_global:
+    if call.attrs.layout != "NHWC":
         return None
-    return _emit(builder, pool.define_mean, [call.args[0]])
+    _, height, width, _ = _extents(call)
+    if (height, width) == (1, 1):
+        return emit(builder, pool.define_mean, [call.args[0]])
+    return emit(builder, pool.define_adaptive, [call.args[0]], (height, width))
 
 
 def _window_pool(mode: str) -> Callable[[relax.BlockBuilder, ir.Call], ir.Expr | None]:
@@ -108,17 +139,48 @@ def _window_pool(mode: str) -> Callable[[relax.BlockBuilder, ir.Call], ir.Expr |
             stride=pair(attrs.strides),
             padding=sides(attrs.padding),
         )
-        _, height, width, _ = _extents(call.args[0])
-        if window.output_size(height, width) != _extents(call)[1:3]:
-            return None  # ceil_mode adds a row or a column that lies partly outside
-        return _emit(builder, pool.define_window, [call.args[0]], window, mode, bool(attrs.count_include_pad))
+        output = _extents(call)[1:3]
+        counts_padding = bool(attrs.count_include_pad)
+        return emit(builder, pool.define_window, [call.args[0]], window, output, mode, counts_padding)
 
     return select
 
 
+def _resize(builder: relax.BlockBuilder, call: ir.Call) -> ir.Expr | None:
+    """A resize; of a single pixel it is a copy to everywhere, which what reads it can do itself."""
+    found = resize_of(call)
+    if found is None:
+        return None
+    if found.source_size == found.size:
+        return found.source
+    if found.source_size == (1, 1):
+        return relax.op.broadcast_to(found.source, call.ty.shape)
+    if not found.is_bilinear:
+        return emit(builder, resize.define_nearest, [found.source, *found.nearest_tables()])
+    tensors = [found.source, *tables(found.samples(0), found.samples(1))]
+    return emit(builder, resize.define_bilinear, tensors)
+
+
+def _concat(builder: relax.BlockBuilder, call: ir.Call) -> ir.Expr | None:
+    """Tensors one after the other; a single one is itself."""
+    parts = list(call.args[0].fields)
+    if call.attrs.axis is None or not all(_is_static_float(part) for part in parts):
+        return None
+    axis = int(call.attrs.axis) % len(call.ty.shape)
+    outer = math.prod(_extents(call)[:axis])
+    runs = [math.prod(_extents(part)[axis:]) for part in parts]
+    rows = [builder.emit(relax.op.reshape(part, (outer, run))) for part, run in zip(parts, runs, strict=True)]
+    type_ = relax.TensorType((outer, sum(runs)), "float32")
+    whole = call_kernel(builder, concat.define(outer, runs), concat.KIND, rows, type_)
+    return relax.op.reshape(builder.emit(whole), call.ty.shape)
+
+
 SELECTORS: dict[str, Callable[[relax.BlockBuilder, ir.Call], ir.Expr | None]] = {
     "relax.nn.conv2d": _convolution,
+    "relax.nn.conv2d_transpose": _transposed,
     "relax.matmul": _product,
+    "relax.concat": _concat,
+    "relax.image.resize2d": _resize,
     "relax.mean": _mean,
     "relax.nn.adaptive_avg_pool2d": _adaptive_mean,
     "relax.nn.max_pool2d": _window_pool("max"),
@@ -137,8 +199,10 @@ def _extents(expression: ir.Expr) -> tuple[int, ...]:
     return tuple(int(extent) for extent in expression.ty.shape)
 
 
-def _is_static_float(call: ir.Call) -> bool:
-    types = [call.ty, *(argument.ty for argument in call.args if hasattr(argument.ty, "dtype"))]
+def _is_static_float(expression: ir.Expr) -> bool:
+    """Whether it, and the tensors that it is called with, are float32 of known shape."""
+    arguments = expression.args if isinstance(expression, ir.Call) else ()
+    types = [expression.ty, *(argument.ty for argument in arguments if hasattr(argument.ty, "dtype"))]
     return all(
         str(kind.dtype) == "float32" and kind.shape is not None and all(_is_known(n) for n in kind.shape)
         for kind in types

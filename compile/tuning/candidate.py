@@ -59,19 +59,23 @@ def inputs_of(text: str, roles: tuple[str, ...]) -> Inputs:
     function = module[MAIN]
     random = np.random.default_rng(0)
     shapes = [tuple(int(n) for n in parameter.ty.shape) for parameter in function.params]
+    dtypes = [str(parameter.ty.dtype) for parameter in function.params]
     values = tuple(
-        _scaled(random.standard_normal(shape).astype("float32"), role)
-        for shape, role in zip(shapes, roles, strict=True)
+        _drawn(random, shape, dtype, role)
+        for shape, dtype, role in zip(shapes, dtypes, roles, strict=True)
         if role != "output"
     )
-    dtype = str(function.params[-1].ty.dtype)
+    dtype = dtypes[-1]
     result = tvm.runtime.tensor(np.zeros(shapes[-1], dtype))
     tvm.tirx.build(module, target="llvm")[MAIN](*map(tvm.runtime.tensor, values), result)
     return Inputs(function, roles, values, result.numpy())
 
 
-def _scaled(values: NDArray[Any], role: str) -> NDArray[Any]:
-    """Weights so small that sums of products keep the size of the data."""
+def _drawn(random: np.random.Generator, shape: tuple[int, ...], dtype: str, role: str) -> NDArray[Any]:
+    """Weights so small that sums of products keep the size of the data; positions are all the first."""
+    if np.dtype(dtype).kind in "iu":
+        return np.zeros(shape, dtype)
+    values = random.standard_normal(shape).astype(dtype)
     inputs = values.size // values.shape[-1] if role == "constant" and values.ndim > 1 else 1
     scaled: NDArray[Any] = values / np.float32(np.sqrt(inputs))
     return scaled

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from tvm import relax
-from tvm.relax.frontend.torch import from_exported_program
 
+from compile.converters import import_program
 from compile.lower import Lowered, lower
 from compile.models import build_model, find_model
 from compile.weights import load_weights
@@ -22,7 +22,7 @@ TOLERANCE = 1e-4
 
 
 def lowered(module: nn.Module, *inputs: torch.Tensor) -> Lowered:
-    return lower(from_exported_program(torch.export.export(module.eval(), inputs)), CORE)
+    return lower(import_program(torch.export.export(module.eval(), inputs)), CORE)
 
 
 def kinds(network: Lowered) -> Counter[str]:
@@ -157,6 +157,22 @@ NETWORKS = {
     ),
     "avg_pool_ceil": lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.AvgPool2d(2, 2, ceil_mode=True)),
     "adaptive_2x2": lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(2), nn.Flatten()),
+    "pools_of_every_form": lambda: Apply(
+        lambda m, x: [pool(m.conv(x)) for pool in m.pools],
+        conv=nn.Conv2d(3, 21, 1),
+        pools=nn.ModuleList(
+            [
+                nn.MaxPool2d(3, 2, ceil_mode=True),
+                nn.MaxPool2d(3, 2, 1, ceil_mode=True),
+                nn.AvgPool2d(3, 2, 1, ceil_mode=True),
+                nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False),
+                nn.AvgPool2d((3, 5), (2, 3), (1, 2), ceil_mode=True),
+                nn.AdaptiveAvgPool2d(3),
+                nn.AdaptiveAvgPool2d((19, 1)),
+                nn.AdaptiveAvgPool2d((25, 30)),
+            ]
+        ),
+    ),
     "mean": lambda: Apply(lambda m, x: m.conv(x).mean((2, 3)), conv=nn.Conv2d(3, 10, 3)),
     "mean_keepdim": lambda: Apply(
         lambda m, x: m.conv(x).mean((2, 3), keepdim=True), conv=nn.Conv2d(3, 10, 3)
@@ -180,10 +196,46 @@ NETWORKS = {
     "transposed": lambda: nn.Sequential(
         nn.Conv2d(3, 8, 3), nn.ConvTranspose2d(8, 6, 4, 2, 1), nn.ReLU(), nn.Conv2d(6, 4, 1)
     ),
+    "transposed_of_every_form": lambda: Apply(
+        lambda m, x: [layer(m.conv(x)) for layer in m.layers],
+        conv=nn.Conv2d(3, 8, 1),
+        layers=nn.ModuleList(
+            nn.ConvTranspose2d(8, outputs, kernel, stride, padding, extra, **more)
+            for outputs, kernel, stride, padding, extra, more in (
+                (6, 2, 2, 0, 0, {}),
+                (21, 3, 2, 1, 1, {}),
+                (5, 5, 3, 2, 1, {}),
+                (4, 1, 2, 0, 1, {}),
+                (6, 3, 1, 1, 0, {}),
+                (3, 8, 2, 5, 1, {}),
+                (6, (4, 3), 2, 1, (0, 1), {"bias": False}),
+                (6, (4, 3), (2, 1), 1, 0, {}),  # TVM's kernel, as the next two
+                (6, 4, 2, 1, 0, {"groups": 2}),
+                (6, 3, 2, 1, 1, {"dilation": 2}),
+            )
+        ),
+    ),
+    "resized_in_every_way": lambda: Apply(
+        lambda m, x: [
+            F.relu(F.interpolate(m.conv(x), size, mode=mode, **more)) + 1
+            for size, mode, more in (
+                ((33, 30), "bilinear", {"align_corners": True}),
+                ((7, 41), "bilinear", {}),
+                ((40, 44), "bilinear", {"antialias": True}),
+                ((31, 7), "nearest", {}),
+                ((19, 22), "nearest", {}),
+                ((25, 30), "bicubic", {}),
+            )
+        ],
+        conv=nn.Conv2d(3, 18, 1),
+    ),
     "upsample": lambda: nn.Sequential(
         nn.Conv2d(3, 8, 3), nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(8, 4, 1)
     ),
     "channel_shuffle": lambda: nn.Sequential(nn.Conv2d(3, 8, 1), nn.ChannelShuffle(2), nn.Conv2d(8, 8, 1)),
+    "channel_shuffle_of_three": lambda: nn.Sequential(
+        nn.Conv2d(3, 39, 1), nn.ChannelShuffle(3), nn.Conv2d(39, 8, 1), nn.ChannelShuffle(4)
+    ),
     "two_outputs": lambda: Apply(
         lambda m, x: (y := F.relu(m.conv(x)), m.head(y)), conv=nn.Conv2d(3, 8, 3), head=nn.Conv2d(8, 4, 1)
     ),
@@ -204,3 +256,17 @@ def test_network_agrees_with_pytorch(name, batch):
         module(image)  # gives lazy layers their shape
     settle(module)
     assert_agrees(module, lowered(module, image), image)
+
+
+@pytest.mark.parametrize(
+    ("layer", "remedy"),
+    [
+        (nn.Upsample(scale_factor=1.5, mode="bilinear"), "give it a size instead"),  # 7 pixels times 1.5
+        (nn.Upsample(scale_factor=1.3), "give it a size instead"),
+        (nn.AvgPool2d(3, divisor_override=5), "scale its result"),
+    ],
+    ids=repr,
+)
+def test_what_relax_cannot_express_is_refused(layer, remedy):
+    with pytest.raises(NotImplementedError, match=remedy):
+        lowered(layer, torch.randn(1, 3, 7, 7))

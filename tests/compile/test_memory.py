@@ -11,7 +11,15 @@ from torch import nn
 from torch.nn import functional as F
 from tvm import te, tirx, transform
 
-from compile.build import _TO_ALLOCATIONS, _in_place, activation_bytes, build_library, finish, weight_bytes
+from compile.build import (
+    _TO_ALLOCATIONS,
+    _in_place,
+    build_library,
+    executed,
+    finish,
+    memory_plan,
+    weight_bytes,
+)
 from compile.lower import Lowered
 from compile.passes.arena import ALIGNMENT, STAGGER, Lifetime, lay_out
 from compile.passes.in_place import overwritable
@@ -71,7 +79,7 @@ def plan_of(network: Lowered, in_place: bool = True) -> Plan:
 def test_mobilenet_v2_needs_little_more_than_what_lives_at_once() -> None:
     network = lowered(*mobilenet_v2(224))
     read, written = 112 * 112 * 16 * 4, 56 * 56 * 24 * 4  # of the second bottleneck, the largest pair
-    assert read + written <= activation_bytes(network, CORE) <= 1.4e6  # its strips are the rest
+    assert read + written <= memory_plan(network, CORE).total_bytes <= 1.4e6  # its strips are the rest
 
 
 def test_a_kernel_that_writes_over_its_residual_promises_nothing_of_aliases() -> None:
@@ -195,3 +203,95 @@ def test_equal_weights_are_stored_once(tmp_path: Path) -> None:
     assert weight_bytes(network) == weights
     build_library(network, CORE, tmp_path / "model.so")
     assert weights < (tmp_path / "model.so").stat().st_size < weights + 100_000
+
+
+def heads(self, x):
+    """Two heads on two maps of features, as in SSD: the second slices begin at no multiple of 64 bytes."""
+    first = F.relu(self.first(x))
+    maps = (first, F.relu(self.second(first)))
+    scores = [
+        head(m).permute(0, 2, 3, 1).reshape(len(x), -1, 3) for head, m in zip(self.scores, maps, strict=True)
+    ]
+    boxes = [
+        head(m).permute(0, 2, 3, 1).reshape(len(x), -1, 4) for head, m in zip(self.boxes, maps, strict=True)
+    ]
+    return torch.cat(scores, 1).sigmoid(), torch.cat(boxes, 1)
+
+
+def ssd() -> nn.Module:
+    return Apply(
+        heads,
+        first=nn.Conv2d(3, 8, 3, 2, 1),
+        second=nn.Conv2d(8, 16, 3, 2, 1),
+        scores=nn.ModuleList([nn.Conv2d(8, 9, 1), nn.Conv2d(16, 9, 1)]),
+        boxes=nn.ModuleList([nn.Conv2d(8, 12, 1), nn.Conv2d(16, 12, 1)]),
+    )
+
+
+def concatenating(body) -> nn.Module:
+    return Apply(body, a=nn.Conv2d(3, 5, 3), b=nn.Conv2d(3, 5, 3), c=nn.Conv2d(5, 4, 1))
+
+
+CONCATENATIONS = {
+    # name: (module, batch, calls that need no copy, copies that are left)
+    "ssd": (ssd, 1, 2, 0),
+    "ssd_of_two_images": (ssd, 2, 0, 2),
+    "rows": (lambda: concatenating(lambda m, x: m.c(torch.cat([m.a(x), m.b(x)], 2))), 1, 1, 0),
+    "channels": (lambda: concatenating(lambda m, x: torch.cat([m.a(x), m.b(x)], 1)), 1, 0, 1),
+    "twice_the_same": (lambda: concatenating(lambda m, x: m.c(torch.cat([y := m.a(x), y], 2))), 1, 0, 1),
+    "of_the_input": (
+        lambda: concatenating(lambda m, x: torch.cat([x, m.a(x)[:, :3, :1, :1] + x], 0)),
+        1,
+        0,
+        1,
+    ),
+    "in_two": (
+        lambda: concatenating(
+            lambda m, x: m.c(torch.cat([y := m.a(x), m.b(x)], 2)).sum() + m.c(torch.cat([y, y + 1], 2)).sum()
+        ),
+        1,
+        1,
+        1,
+    ),
+    "part_is_returned": (
+        lambda: concatenating(
+            lambda m, x: (y := m.a(x).mean((2, 3)), torch.cat([y, m.b(x).mean((2, 3))], 0))
+        ),
+        1,
+        0,
+        1,
+    ),
+    "part_is_read_later": (
+        lambda: concatenating(lambda m, x: m.c(torch.cat([y := m.a(x), m.b(x)], 2)).sum() + F.relu(y).sum()),
+        1,
+        1,
+        0,
+    ),
+    "of_a_concatenation": (
+        lambda: concatenating(lambda m, x: m.c(torch.cat([torch.cat([m.a(x), m.b(x)], 2), m.a(x * 2)], 2))),
+        1,
+        2,
+        0,
+    ),
+    "written_over": (
+        lambda: concatenating(
+            lambda m, x: m.c((z := torch.cat([y := m.a(x), m.b(x)], 2)) + z).sum() + y.sum()
+        ),
+        1,
+        1,
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONCATENATIONS)
+def test_concatenation_copies_only_what_cannot_be_made_in_its_place(name: str) -> None:
+    torch.manual_seed(0)
+    make, batch, joined, copied = CONCATENATIONS[name]
+    module, image = make().eval(), torch.randn(batch, 3, 11, 9)
+    network = lowered(module, image)
+    assert_agrees(module, network, image)
+    plan = memory_plan(network, CORE)
+    assert len(plan.needless) == joined
+    assert [kernel.kind for kernel in executed(network, plan)].count("concat") == copied
+    assert not [kernel for kernel in network.kernels if "transpose" in kernel.name]

@@ -108,7 +108,8 @@ def _tensors(case: Case) -> list[te.Tensor]:
     padded = round_up(case.channels, CHANNEL_MULTIPLE)
     kernel = case.window.kernel
     if case.kind == "pool":
-        return [data, pool.define_window(data, case.window, case.mode, case.counts_padding)]
+        output = case.window.output_size(*size)
+        return [data, pool.define_window(data, case.window, output, case.mode, case.counts_padding)]
     if case.kind == "mean":
         return [data, pool.define_mean(data)]
     if case.kind == "pointwise":

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
+import tvm
 from reference import Case, compiled
+from tvm.tirx import PrimFunc
 
+from schedules import argmax, concat, planar
+from schedules.apply import schedule_kernel
 from schedules.window import Window
 from targets.cores import Core, find_core
 from targets.emulated.pricing.inorder import cycles_in_order
@@ -29,6 +33,13 @@ EVERY_KIND = [
 
 def assembly(case: Case, core: Core = CORE) -> str:
     return compiled(case, core, core.target()).inspect_source("s")
+
+
+def assembly_of(function: PrimFunc, core: Core = CORE) -> str:
+    """Of a kernel as the default schedules it."""
+    scheduled = schedule_kernel(function, core).function.with_attr("global_symbol", "main")
+    module = tvm.tirx.build(tvm.IRModule({"main": scheduled}), target=core.target())
+    return str(module.inspect_source("s"))
 
 
 def innermost_loops(source: str) -> list[list[str]]:
@@ -95,3 +106,29 @@ def test_depthwise_steps_keep_their_filter_in_registers(name):
 @pytest.mark.parametrize("case", EVERY_KIND, ids=str)
 def test_register_tiles_need_no_workspace(case):
     assert "Workspace" not in assembly(case)
+
+
+def test_class_of_16_pixels_is_21_vector_operations_a_channel():
+    source = assembly_of(argmax.define_resized((1, 33, 33, 21), (513, 512), "uint8"))
+    loops = [loop for loop in innermost_loops(source) if count(loop, "fcmgt")]
+    assert loops
+    for loop in loops:
+        assert count(loop, "fcmgt") == 4
+        assert count(loop, "bit") == 8  # the value, and the channel that it is of
+        assert count(loop, "fsub") + count(loop, "fmla") == 8  # a mix of two rows
+        assert len(loop) <= 29
+        assert not spills(loop)
+
+
+IMAGES = {
+    "argmax": argmax.define((1, 17, 33, 21), "int64"),
+    "argmax_resized": argmax.define_resized((1, 17, 17, 21), (65, 65), "int64"),
+    "planar": planar.define((1, 17, 33, 21)),
+    "planar_resized": planar.define_resized((1, 17, 17, 21), (65, 65)),
+    "concat": concat.define(99, [24, 21]),
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_images_need_no_memory_from_the_runtime(name):
+    assert "Workspace" not in assembly_of(IMAGES[name])

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import tvm
 from reference import Case, function_of
-from tvm import tirx
+from tvm import te, tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.meta_schedule import TuneContext
 from tvm.s_tir.schedule import Trace
 from tvm.tirx import PrimFunc
 
 from compile.passes.schedule_kernels import laid_out
+from schedules import argmax, concat, interleave, planar, resize
 from schedules.apply import apply, decide, schedule_kernel
 from schedules.block import Bottleneck, Expansion
 from schedules.chain import define
@@ -61,10 +62,34 @@ BLOCKS = [
         (20, 1, True, None),
     )
 ]
+
+
+def resized(channels: int) -> PrimFunc:
+    data = te.placeholder((1, 5, 6, channels), name="data")
+    rows, columns = (te.placeholder((2, extent), "int32", "source") for extent in (9, 11))
+    weights = [te.placeholder((extent,), name="weight") for extent in (9, 11)]
+    tensors = [data, rows, weights[0], columns, weights[1]]
+    return te.create_prim_func([*tensors, resize.define_bilinear(*tensors)])
+
+
+def shuffled(channels: int) -> PrimFunc:
+    images = [te.placeholder((1, 5, 7, channels), name="image") for _ in range(3)]
+    return te.create_prim_func([*images, interleave.define_channels(images, 3)])
+
+
 # Made anew for each schedule: replaying a trace that annotates the root block changes the function itself
 # (MetaSchedule copies for this reason: DeepCopyIRModule in src/s_tir/meta_schedule/utils.h).
 KERNELS = {str(case): partial(function_of, case) for case in CASES}
 KERNELS |= {str(each.workload()): partial(define, each) for each in BLOCKS}
+KERNELS |= {
+    "resize": partial(resized, 32),
+    "argmax": partial(argmax.define, (1, 5, 18, 24), "int64"),
+    "argmax_resized": partial(argmax.define_resized, (1, 5, 6, 24), (9, 21), "uint8"),
+    "planar": partial(planar.define, (1, 6, 7, 21)),
+    "planar_resized": partial(planar.define_resized, (1, 5, 6, 7), (9, 21)),
+    "concat": partial(concat.define, 35, [21, 16, 3]),
+    "interleave": partial(shuffled, 18),
+}
 POINTS = list(zip(KERNELS, cycle(CORES), count(1), strict=False))
 POINTS += list(zip(KERNELS, cycle(CORES[::-1]), count(50), strict=False))
 
@@ -93,14 +118,15 @@ def test_drawn_point_replays_and_computes_what_is_defined(name, core, seed):
 
 def assert_same(defined: PrimFunc, scheduled: PrimFunc, core: Core) -> None:
     random = np.random.default_rng(0)
-    *shapes, output = (_shape(parameter) for parameter in defined.params)
-    inputs = [random.standard_normal(shape).astype("float32") for shape in shapes]
-    expected = tvm.runtime.tensor(np.zeros(output, "float32"))
+    *parameters, output = defined.params
+    inputs = [_drawn(random, parameter) for parameter in parameters]
+    expected = tvm.runtime.tensor(np.zeros(_shape(output), str(output.ty.dtype)))
     plain = tvm.IRModule({"main": defined.with_attr("global_symbol", "main")})
     tvm.tirx.build(plain, target="llvm")["main"](*map(tvm.runtime.tensor, inputs), expected)
     wanted = [_shape(parameter) for parameter in scheduled.params]
     packed = [laid_out(value, shape) for value, shape in zip(inputs, wanted, strict=False)]
-    written = [np.full(shape, np.nan, "float32") for shape in wanted[len(inputs) :]]
+    dtypes = [str(parameter.ty.dtype) for parameter in scheduled.params]
+    written = [np.full(shape, 77, dtype) for shape, dtype in zip(wanted, dtypes, strict=True)][len(inputs) :]
     result = run_kernel(scheduled, core, [*packed, *written])[len(inputs)]
     bound = 1e-5 * max(1.0, float(np.abs(expected.numpy()).max()))
     np.testing.assert_allclose(result, expected.numpy(), atol=10 * bound, rtol=0)
@@ -156,6 +182,16 @@ def test_draws_that_do_not_go_together_are_refused():
     point = drawn(KERNELS[str(CASES[0])](), CORES[0], 1)
     point.annotate(point.get_sblock("root"), "armature.draw.rows", 1000)
     assert not postproc.apply(point)
+
+
+def _drawn(random: np.random.Generator, parameter: tirx.Var) -> np.ndarray:
+    """Numbers, or positions that every image has."""
+    shape, dtype = _shape(parameter), str(parameter.ty.dtype)
+    return (
+        random.standard_normal(shape).astype(dtype)
+        if dtype == "float32"
+        else random.integers(0, 4, shape, dtype)
+    )
 
 
 def _shape(parameter: tirx.Var) -> tuple[int, ...]:
