@@ -14,6 +14,7 @@ from tvm.s_tir import SBlock, SBlockRealize, Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from schedules import microkernel, stencil
+from schedules.clamp import by_bits
 from schedules.frame import Frame
 from schedules.strips import substituted
 
@@ -45,6 +46,26 @@ def splice(sch: Schedule) -> None:
             if asked is not None:
                 _replace(sch, block, loops[-count:], name, str(asked))
                 break
+    for block in sch.get_child_blocks(sch.get_sblock("root")):
+        _clamp_by_bits(sch, block)
+
+
+def _clamp_by_bits(sch: Schedule, block: SBlockRV) -> None:
+    old = sch.get(block)
+    body = by_bits(old.body)
+    if not body.same_as(old.body):
+        new = SBlock(
+            old.iter_vars,
+            old.reads,
+            old.writes,
+            old.name_hint,
+            body,
+            old.init,
+            old.alloc_buffers,
+            old.match_buffers,
+            old.annotations,
+        )
+        sch.state.replace(sch.get_sref(block), new, {old: new})
 
 
 def _replace(sch: Schedule, block: SBlockRV, nest: list[LoopRV], name: str, asked: str) -> None:
