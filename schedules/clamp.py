@@ -23,15 +23,17 @@ def by_bits(body: tirx.Stmt) -> tirx.Stmt:
     return structural_map(body, ((ir.prim.expr.Max, _of_bits), (ir.prim.expr.Min, _of_bits)))
 
 
-def bits(value: float) -> int:
-    """The bits of a float32, as a signed integer."""
-    (found,) = struct.unpack("<i", struct.pack("<f", value))
-    return int(found)
+def bound_bits(bound: ir.Expr) -> int | None:
+    """The bits of a float32 constant from zero up, as an integer; None for any other expression."""
+    if not isinstance(bound, tirx.FloatImm) or bound.ty.dtype != "float32" or not bound.value >= 0:
+        return None
+    (bits,) = struct.unpack("<i", struct.pack("<f", abs(bound.value)))
+    return int(bits)
 
 
 def _of_bits(clamp: ir.Expr) -> ir.Expr:
-    bound = clamp.b
-    if not isinstance(bound, tirx.FloatImm) or bound.ty.dtype != "float32" or not bound.value >= 0:
+    bits = bound_bits(clamp.b)
+    if bits is None:
         return clamp
-    number = type(clamp)(tirx.reinterpret("int32", clamp.a), tirx.const(bits(bound.value + 0.0), "int32"))
+    number = type(clamp)(tirx.reinterpret("int32", clamp.a), tirx.const(bits, "int32"))
     return tirx.reinterpret("float32", number)

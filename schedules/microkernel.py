@@ -1,27 +1,40 @@
-"""The pointwise tile's inner loop written out for cores that issue in order, as LLVM IR around assembly.
+"""A pointwise tile written out, as LLVM IR around assembly: sums that start from the bias, the rounds of
+multiply-adds, and as much of the epilogue as is plain.
 
-LLVM loads 128 bits at a time and does not order loads among multiply-adds as these cores need. Here a
-vector comes in two halves, `ldr d` and `ldr x` + `ins`, each placed where it issues beside something else,
-while the previous vectors are being multiplied: how the best kernels for A53 and A55 go (REFERENCE,
-section 4). Which half goes beside what is the core's `style` (docs/pricing.md has the rules).
+LLVM does not order loads among multiply-adds as cores that issue in order need, where a vector comes best in
+two halves, `ldr d` and `ldr x` + `ins`, each placed where it issues beside something else, while the previous
+vectors are being multiplied: how the best kernels for A53 and A55 go (REFERENCE, section 4). On other cores
+it spends vector operations on zeroing sums, and more micro-operations on loads and stores than are needed:
+by Neoverse N1's guide, `ld1` of four registers is four and `ldr q` with an offset two. How operands are
+loaded is the core's `style` (operands.py; docs/pricing.md has the rules).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from schedules.finish import BIAS, Finish
+from schedules.inline import HEADER, call, stored
 from schedules.kernel import LANES
+from schedules.operands import (
+    BYTES,
+    CENTRE,
+    INTERLEAVED,
+    PAIRED,
+    PIXELS,
+    SCRATCH,
+    STEP,
+    VECTOR,
+    VECTORS,
+    WEIGHTS,
+    Load,
+    Operands,
+    load_vector,
+)
 from targets.cores import Core, lineage
 
-STEP = 4
-"""Input channels of one round: a pixel's are one vector."""
+__all__ = ["INTERLEAVED", "PAIRED", "STYLES", "VECTOR", "VECTORS", "Tile", "assembly", "llvm_ir", "style_of"]
 
-PAIRED = "paired"
-"""A53: `ldr d` never issues beside `fmla`, so it goes beside the `ins` of the vector before it."""
-INTERLEAVED = "interleaved"
-"""A55: every half goes beside an `fmla`."""
-VECTOR = "vector"
-"""Any other: LLVM's loop, with loads of 128 bits."""
 STYLES = (VECTOR, PAIRED, INTERLEAVED)
 """The load styles, in the order in which decisions number them."""
 
@@ -34,13 +47,9 @@ def style_of(core: Core) -> str:
     return next((_STYLE_OF[row.name] for row in lineage(core) if row.name in _STYLE_OF), VECTOR)
 
 
-VECTORS = 32
 MAX_OFFSET = 4095 * 8
 """Bytes that `ldr` of 64 bits reaches from its base (Arm ARM, C6.2: imm12, scaled by 8)."""
-
-_BYTES = 4
-_PIXELS, _WEIGHTS, _COUNT, _SCRATCH = "x9", "x10", "x11", ("x12", "x13", "x14", "x15", "x16", "x17")
-_APART = 3  # multiply-adds between the loads of two vectors, at least: a load's latency is 3 to 4 cycles
+_COUNT = "x11"
 
 
 @dataclass(frozen=True)
@@ -52,223 +61,121 @@ class Tile:
     depth: int
     pitch: int
     style: str
+    finish: Finish = Finish()
 
     @property
     def name(self) -> str:
         """The function's name in LLVM IR."""
-        return f"armature_tile_{self.rows}x{self.columns}x{self.depth}_{self.pitch}_{self.style}"
+        size = f"{self.rows}x{self.columns}x{self.depth}"
+        return f"armature_tile_{size}_{self.pitch}_{self.style}_{self.finish.name}"
+
+    @property
+    def operands(self) -> Operands:
+        """What it multiplies."""
+        return Operands(self.rows, self.columns // LANES, self.pitch, self.style)
+
+    @property
+    def sums(self) -> list[list[int]]:
+        """The registers of every row's: the highest."""
+        panels = self.columns // LANES
+        first = VECTORS - self.rows * panels
+        return [[first + row * panels + panel for panel in range(panels)] for row in range(self.rows)]
 
     @property
     def fits(self) -> bool:
         """Whether sums and operands fit the vector registers, and addresses the loads."""
-        panels = self.columns // LANES
-        registers = self.rows * panels + self.rows + STEP * panels
-        reach = ((self.rows - 1) * self.pitch + 2 * STEP) * _BYTES
+        reach = ((self.rows - 1) * self.pitch + 2 * STEP) * BYTES
         return (
-            registers <= VECTORS
-            and reach <= MAX_OFFSET
-            and self.columns % LANES == 0
+            self.columns % LANES == 0
             and self.depth % STEP == 0
-            and self._in_time
-        )
-
-    @property
-    def _in_time(self) -> bool:
-        """Whether every vector's loads lie between its register's last use and its next."""
-        vectors = _vectors(self)
-        slots = _slots(self, vectors, STEP * self.rows * self.columns // LANES)
-        return all(
-            vector.free <= slot and slot + 1 < vector.needed
-            for vector, slot in zip(vectors, slots, strict=True)
+            and self.operands.registers <= self.sums[0][0]
+            and reach <= MAX_OFFSET
+            and self.operands.in_time
         )
 
 
 def llvm_ir(tile: Tile) -> str:
-    """LLVM IR of `void NAME(sums, pixels, weights)`, which fills `sums` [rows][columns].
+    """LLVM IR of `void NAME(sums, pixels, weights)`, with `Finish.parameters` in the place of `sums`: results
+    go to the output, or to `sums` [rows][columns].
 
-    `pixels` points at [rows] pixels, `weights` at a panel [depth][columns].
+    `pixels` points at [rows] pixels, `weights` at a panel [depth][columns], `bias` at the panel's.
     """
-    count = tile.rows * tile.columns // LANES
-    results = ", ".join(["<4 x float>"] * count + ["i64"] * 3)
-    outputs = [f"={{v{VECTORS - count + at}}}" for at in range(count)]
-    outputs += [f"={{{name}}}" for name in (_PIXELS, _WEIGHTS, _COUNT)]
-    clobbers = [f"~{{v{at}}}" for at in range(VECTORS - count)] + [f"~{{{name}}}" for name in _SCRATCH]
-    tied = [str(count + at) for at in range(3)]
-    constraints = ",".join([*outputs, *tied, *clobbers, "~{memory}", "~{cc}"])
-    stores = "".join(
-        f"  %v{at} = extractvalue {{ {results} }} %r, {at}\n"
-        f"  %p{at} = getelementptr inbounds <4 x float>, ptr %sums, i64 {at}\n"
-        f"  store <4 x float> %v{at}, ptr %p{at}, align 16\n"
-        for at in range(count)
-    )
-    text = "\\0A".join(assembly(tile))
-    rounds = tile.depth // STEP - 1
-    return (
-        'target triple = "aarch64-unknown-linux-gnu"\n'
-        f"define void @{tile.name}(ptr %sums, ptr %pixels, ptr %weights) alwaysinline {{\n"
-        "  %a = ptrtoint ptr %pixels to i64\n  %b = ptrtoint ptr %weights to i64\n"
-        f'  %r = call {{ {results} }} asm sideeffect "{text}", "{constraints}"'
-        f"(i64 %a, i64 %b, i64 {rounds})\n"
-        f"{stores}  ret void\n}}\n"
-    )
-
-
-@dataclass(frozen=True)
-class _Vector:
-    """An operand that is loaded once per round."""
-
-    register: int
-    base: str
-    offset: int
-    free: int
-    """The multiply-add of the round from which on it may be overwritten."""
-    needed: int
-    """The multiply-add of the next round that reads it first, counted on from this round's."""
-    pitch: int
-    """Bytes to the next round's."""
+    finish = tile.finish
+    sums = [] if finish.stored else [register for row in tile.sums for register in row]
+    body, arguments = finish.arguments({PIXELS: "%pixels", WEIGHTS: "%weights"})
+    if tile.style == VECTOR:
+        body += f"  %centre = add i64 %{PIXELS}, {CENTRE}\n"
+        arguments[PIXELS] = "%centre"
+    arguments[_COUNT] = str(tile.depth // STEP - 1)
+    clobbers = [f"v{register}" for register in range(VECTORS) if register not in sums] + list(SCRATCH)
+    body += call(assembly(tile), sums, arguments, clobbers) + stored(len(sums), len(arguments))
+    parameters = f"{finish.parameters}, ptr %pixels, ptr %weights"
+    return f"{HEADER}define void @{tile.name}({parameters}) alwaysinline {{\n{body}  ret void\n}}\n"
 
 
 def assembly(tile: Tile) -> list[str]:
-    """The instructions, one a line; sums end up in the highest registers, row by row."""
-    panels = tile.columns // LANES
-    sums = tile.rows * panels
-    multiply_adds = _multiply_adds(tile)
-    loads = _loads(tile, len(multiply_adds))
-    zeros = [f"movi v{VECTORS - sums + at}.4s, #0" for at in range(sums)]
-    lines = _before(loads, zeros)
+    """The instructions, one a line."""
+    operands = tile.operands
+    multiply_adds = operands.multiply_adds(tile.sums[0][0])
+    loads = operands.loads()
+    lines = _before([load for load in loads if load.ahead], tile)
     if tile.depth > STEP:
         lines += ["1:", *_round(multiply_adds, loads)]
         lines += [
             f"subs {_COUNT}, {_COUNT}, #1",
-            f"add {_PIXELS}, {_PIXELS}, #{STEP * _BYTES}",
-            f"add {_WEIGHTS}, {_WEIGHTS}, #{STEP * tile.columns * _BYTES}",
+            f"add {PIXELS}, {PIXELS}, #{STEP * BYTES}",
+            f"add {WEIGHTS}, {WEIGHTS}, #{STEP * tile.columns * BYTES}",
             "b.ne 1b",
         ]
-    return lines + _round(multiply_adds, [load for load in loads if not load.ahead])
+    lines += _round(multiply_adds, [load for load in loads if not load.ahead])
+    return lines + tile.finish.lines(tile.sums, range(operands.registers))
 
 
-def _vectors(tile: Tile) -> list[_Vector]:
-    """In the order in which their registers become free, from the last quarter of a round on."""
-    panels = tile.columns // LANES
-    quarter = tile.rows * panels
-    length = STEP * quarter
-    pixels = [
-        _Vector(
-            row,
-            _PIXELS,
-            row * tile.pitch * _BYTES,
-            3 * quarter + (row + 1) * panels,
-            length + row * panels,
-            STEP * _BYTES,
-        )
-        for row in range(tile.rows)
+def _before(loads: list[Load], tile: Tile) -> list[str]:
+    """What the first round needs: the sums' start, and its operands."""
+    if tile.style == VECTOR:
+        return [
+            load_vector(register, BIAS, panel * 16) if tile.finish.bias else _zero(register)
+            for row in tile.sums
+            for panel, register in enumerate(row)
+        ] + [load.first for load in loads]
+    if not tile.finish.bias:
+        return _beside(loads, [_zero(register) for row in tile.sums for register in row])
+    first, *others = tile.sums
+    biases: list[str] = []
+    for panel, (register, scratch) in enumerate(zip(first, SCRATCH[::-1], strict=False)):
+        biases.append(f"ldr d{register}, [{BIAS}, #{panel * 16}]")
+        biases.append(f"ldr {scratch}, [{BIAS}, #{panel * 16 + 8}]")
+    inserts = [f"ins v{register}.d[1], {scratch}" for register, scratch in zip(first, SCRATCH[::-1], strict=False)]
+    copies = [
+        f"mov v{register}.16b, v{source}.16b"
+        for row in others
+        for register, source in zip(row, first, strict=True)
     ]
-    weights = [
-        _Vector(
-            tile.rows + k * panels + panel,
-            _WEIGHTS,
-            (k * tile.columns + panel * LANES) * _BYTES,
-            (k + 1) * quarter,
-            length + k * quarter + panel,
-            STEP * tile.columns * _BYTES,
-        )
-        for k in (2, 3, 0, 1)
-        for panel in range(panels)
-    ]
-    return pixels + weights
+    return biases + _beside(loads, inserts + copies)
 
 
-def _multiply_adds(tile: Tile) -> list[str]:
-    panels = tile.columns // LANES
-    first = VECTORS - tile.rows * panels
-    return [
-        f"fmla v{first + row * panels + panel}.4s, v{tile.rows + k * panels + panel}.4s, v{row}.s[{k}]"
-        for k in range(STEP)
-        for row in range(tile.rows)
-        for panel in range(panels)
-    ]
+def _zero(register: int) -> str:
+    return f"movi v{register}.4s, #0"
 
 
-def _slots(tile: Tile, vectors: list[_Vector], length: int) -> list[int]:
-    """The multiply-add before which each vector is loaded, counted from the start of the round that frees
-    its register: pixels closely, since they are read within a quarter, then weights spread out.
-    """
-    start = 3 * length // 4 + tile.columns // LANES
-    tight = [start + row * _APART for row in range(tile.rows)]
-    rest, end = len(vectors) - tile.rows, tight[-1] + _APART
-    spread = [end + at * (start + length - end) // rest for at in range(rest)]
-    return [
-        vector.free + (slot - vector.free) % length
-        for vector, slot in zip(vectors, tight + spread, strict=True)
-    ]
-
-
-@dataclass(frozen=True)
-class _Load:
-    """One of the three instructions that fill a vector."""
-
-    place: int
-    """The multiply-add of the round before which it goes."""
-    ahead: bool
-    """Whether it loads what the next round needs, and so goes before the first one too."""
-    first: str
-    """Its text before the first round."""
-    text: str
-    """Its text in a round."""
-
-
-def _loads(tile: Tile, length: int) -> list[_Load]:
-    """All of a round's, in the order of their vectors."""
-    vectors = _vectors(tile)
-    slots = _slots(tile, vectors, length)
-    taken = {place % length for slot in slots for place in (slot, slot + 1)}
-    ordered = sorted(zip(slots, vectors, strict=True), key=lambda pair: pair[0] % length)
-    # Taken in turn, also from one round to the next: at least three apart.
-    turn = next(count for count in (4, 5, 6) if len(vectors) % count in (0, 3, 4, 5))
-    loads = []
-    for at, (slot, vector) in enumerate(ordered):
-        scratch = _SCRATCH[at % turn]
-        if tile.style == PAIRED:
-            gap = (ordered[(at + 1) % len(ordered)][0] - slot) % length
-            insert = slot + max(gap, _APART)
-        else:
-            free = (place for place in range(slot + 4, slot + 9) if place % length not in taken)
-            insert = next(free, slot + 5)
-        insert = min(insert, vector.needed)
-        taken.add(insert % length)
-        for place, text, part in (
-            (slot, f"ldr d{vector.register}, [{vector.base}, #{{}}]", 0),
-            (slot + 1, f"ldr {scratch}, [{vector.base}, #{{}}]", 8),
-            (insert, f"ins v{vector.register}.d[1], {scratch}", 0),
-        ):
-            ahead = place < length
-            offset = vector.offset + part
-            loads.append(
-                _Load(place % length, ahead, text.format(offset), text.format(offset + vector.pitch * ahead))
-            )
-    return loads
-
-
-def _before(loads: list[_Load], zeros: list[str]) -> list[str]:
-    """What the first round needs: every load beside an instruction that sets a sum to zero."""
+def _beside(loads: list[Load], waiting: list[str]) -> list[str]:
+    """Every load beside an instruction that starts a sum."""
     lines: list[str] = []
     late: list[str] = []
-    waiting = list(zeros)
     for load in loads:
-        if not load.ahead:
-            continue
         if load.first.startswith("ins"):
             late.append(load.first)
         else:
             lines.append(load.first)
-            lines += (waiting if waiting else [])[:1]
+            lines += waiting[:1]
             waiting = waiting[1:]
         if len(late) > 2:
             lines.append(late.pop(0))
     return lines + waiting + late
 
 
-def _round(multiply_adds: list[str], loads: list[_Load]) -> list[str]:
+def _round(multiply_adds: list[str], loads: list[Load]) -> list[str]:
     lines: list[str] = []
     for at, multiply_add in enumerate(multiply_adds):
         lines += [load.text for load in loads if load.place == at]

@@ -19,7 +19,7 @@ from schedules.kernel import (
     anchor,
     round_up,
 )
-from schedules.microkernel import INTERLEAVED, PAIRED, STYLES, VECTOR, Tile, style_of
+from schedules.microkernel import STYLES, VECTOR, Tile, style_of
 from schedules.space import Decider, dividing_first
 from schedules.splice import mark_tile
 from schedules.tile import fold_epilogue, partition, unroll_all, vectorize_channels
@@ -28,8 +28,10 @@ from targets.cores import Core
 
 KIND = "pointwise"
 
-ROWS = {VECTOR: (7, 8, 6, 5, 4), PAIRED: (8, 7, 6, 5, 4), INTERLEAVED: (8, 7, 6, 5, 4)}
-"""Row tiles by load style, best first: with eight columns, seven rows take 14 sums (REFERENCE section 4)."""
+ROWS = (7, 8, 6, 5, 4)
+"""Row tiles, best first: with eight columns, seven rows take 14 sums (REFERENCE section 4)."""
+SPLIT_ROWS = (8, 7, 6, 5, 4)
+"""The same for cores whose vectors are loaded by halves: eight rows use each vector once more."""
 COLUMNS = (8, 16, 12)
 """Output channels per panel, best first."""
 MAX_SUMS = 24
@@ -80,11 +82,11 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
     columns = decider.choose(
         "columns", [each for each in panels if round_up(workload["n"], CHANNEL_MULTIPLE) % each == 0]
     )
-    rows = {style: _rows(workload, columns, style) for style in dict.fromkeys((style_of(core), VECTOR))}
-    styles = [STYLES.index(style) for style, found in rows.items() if found]
-    style = STYLES[decider.choose("load_style", styles)]
-    step = decider.choose("step", STEPS if style == VECTOR else STEPS[:1])
-    tile = decider.choose("rows", rows[style])
+    style = style_of(core)
+    written_out = [rows for rows in _by_style(style) if _written_out(workload, rows, columns, style)]
+    is_written_out = decider.choose("written_out", (1, 0) if written_out else (0,))
+    step = decider.choose("step", STEPS[:1] if is_written_out else STEPS)
+    tile = decider.choose("rows", written_out if is_written_out else _rows(workload, columns))
     walk = _walks(workload, core, tile, columns)
     chosen = walk[decider.choose("walk", range(min(len(walk), WALKS)))]
     return {
@@ -93,6 +95,7 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
         "step": step,
         "vector_loads": int(workload["k"] % LANES == 0 and step % LANES == 0),
         "load_style": STYLES.index(style),
+        "written_out": is_written_out,
         "tiles": chosen.tiles,
         "panels": chosen.panels,
     }
@@ -104,12 +107,13 @@ def _walks(workload: Workload, core: Core, rows: int, columns: int) -> list[Walk
     return Product(rows, tiles, columns, panels, workload["k"]).walks(core)
 
 
-def _rows(workload: Workload, columns: int, style: str) -> list[int]:
-    """Row tiles whose sums stay in registers; those of microkernel.py leave no tail."""
-    if style == VECTOR:
-        sums = [rows for rows in ROWS[style] if rows * columns // LANES <= MAX_SUMS]
-        return dividing_first(workload["m"], sums)
-    return [rows for rows in ROWS[style] if _written_out(workload, rows, columns, style)]
+def _by_style(style: str) -> tuple[int, ...]:
+    return ROWS if style == VECTOR else SPLIT_ROWS
+
+
+def _rows(workload: Workload, columns: int) -> list[int]:
+    """Row tiles whose sums stay in registers."""
+    return dividing_first(workload["m"], [rows for rows in ROWS if rows * columns // LANES <= MAX_SUMS])
 
 
 def _written_out(workload: Workload, rows: int, columns: int, style: str) -> bool:
@@ -128,7 +132,7 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
     total = sch.get_sblock(KIND)
     sch.transform_layout(total, ("read", 1), lambda k, n: (n // columns, k, n % columns))
     output = fold_epilogue(sch, total)
-    by_vectors = decisions["vector_loads"] and not decisions["load_style"]
+    by_vectors = decisions["vector_loads"] and not decisions["written_out"]
     pixels = sch.reindex(total, ("read", 0)) if by_vectors else None
     _, height, width, _ = (int(sch.get(loop).extent) for loop in sch.get_loops(output))
     sch.transform_block_layout(output, lambda b, y, x, n: ((b * height + y) * width + x, n))
@@ -140,7 +144,7 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
     partition(sch, group, block, panel, tile)
     sch.compute_at(total, tile, preserve_unit_loops=True)
     row, column, k = sch.get_loops(total)[-3:]
-    if decisions["load_style"]:
+    if decisions["written_out"]:
         mark_tile(sch, row, int(sch.get(k).extent), STYLES[decisions["load_style"]])
         return
     vector, lane = sch.split(column, [None, LANES])

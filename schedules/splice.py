@@ -7,14 +7,17 @@ attached to the call by TVM's `pragma_import_llvm`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from tvm import ir, tirx
 from tvm.s_tir import SBlock, SBlockRealize, Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
+from tvm.tirx.stmt import BufferRegion
 
 from schedules import microkernel, stencil
 from schedules.clamp import by_bits
+from schedules.epilogue import Epilogue, epilogue_of
 from schedules.frame import Frame
 from schedules.strips import substituted
 
@@ -39,67 +42,134 @@ def mark_steps(sch: Schedule, columns: LoopRV, frame: Frame) -> None:
 
 def splice(sch: Schedule) -> None:
     """Replace every marked nest by calls. Nothing may be scheduled afterwards."""
+    for block, nest, name, asked in list(_marked(sch)):
+        _replace(sch, block, nest, name, asked)
+    for block in sch.get_child_blocks(sch.get_sblock("root")):
+        body = sch.get(block).body
+        clamped = by_bits(body)
+        if not clamped.same_as(body):
+            _rewrite(sch, block, clamped)
+
+
+def _marked(sch: Schedule) -> Iterator[tuple[SBlockRV, list[LoopRV], str, str]]:
+    """Every marked nest with its block, the mark's name and what it says."""
     for block in sch.get_child_blocks(sch.get_sblock("root")):
         loops = sch.get_loops(block)
         for name, count in _LOOPS.items():
             asked = sch.get(loops[-count]).annotations.get(name) if len(loops) >= count else None
             if asked is not None:
-                _replace(sch, block, loops[-count:], name, str(asked))
+                yield block, loops[-count:], name, str(asked)
                 break
-    for block in sch.get_child_blocks(sch.get_sblock("root")):
-        _clamp_by_bits(sch, block)
 
 
-def _clamp_by_bits(sch: Schedule, block: SBlockRV) -> None:
+def _rewrite(
+    sch: Schedule, block: SBlockRV, body: tirx.Stmt, buffers: Sequence[tirx.Var] | None = None
+) -> None:
+    """Give a block another body, and other buffers of its own."""
     old = sch.get(block)
-    body = by_bits(old.body)
-    if not body.same_as(old.body):
-        new = SBlock(
-            old.iter_vars,
-            old.reads,
-            old.writes,
-            old.name_hint,
-            body,
-            old.init,
-            old.alloc_buffers,
-            old.match_buffers,
-            old.annotations,
-        )
-        sch.state.replace(sch.get_sref(block), new, {old: new})
+    new = SBlock(
+        old.iter_vars,
+        old.reads,
+        old.writes,
+        old.name_hint,
+        body,
+        old.init,
+        old.alloc_buffers if buffers is None else buffers,
+        old.match_buffers,
+        old.annotations,
+    )
+    sch.state.replace(sch.get_sref(block), new, {old: new})
 
 
 def _replace(sch: Schedule, block: SBlockRV, nest: list[LoopRV], name: str, asked: str) -> None:
     loops = [sch.get(loop) for loop in nest]
     extents = [int(loop.extent) for loop in loops]
     realize, old = loops[-1].body, sch.get(block)
+    (reader,) = sch.get_consumers(block)
+    is_beside = _is_beside(sch, nest[0], reader)
     if name == _TILE:
         pitch, style = asked.split(" ")
         rows, columns, depth = extents
-        body = _tile_call(old, microkernel.Tile(rows, columns, depth, int(pitch), style))
+        epilogue = epilogue_of(sch.get(reader), old.body.buffer, is_beside and not _is_cut(sch, reader))
+        tile = microkernel.Tile(rows, columns, depth, int(pitch), style, epilogue.finish)
+        body = _tile_call(old, tile, epilogue)
     else:
-        body = _step_calls(old, Frame.read(asked))
+        epilogue = epilogue_of(sch.get(reader), old.body.buffer, is_beside)
+        body = _step_calls(old, Frame.read(asked), epilogue)
     axes = [axis.var for axis in old.iter_vars][-len(loops) :]
     spans = dict(zip(axes, extents, strict=True))
     reads, writes = ([_region(each, spans) for each in touched] for touched in (old.reads, old.writes))
-    new = SBlock(old.iter_vars, reads, writes, old.name_hint, body)
+    touched = [_whole(each.source) for each in epilogue.operands]
+    if epilogue.finish.stored:
+        writes, touched = touched[:1], touched[1:]
+    new = SBlock(old.iter_vars, [*reads, *touched], writes, old.name_hint, body)
     stmt: tirx.Stmt = SBlockRealize(realize.iter_values, realize.predicate, new)
     for loop in reversed(loops):
         stmt = tirx.For(loop.loop_var, loop.min, 1, tirx.ForKind.SERIAL, stmt)
+    if epilogue.finish.stored:
+        _replace_with_reader(sch, nest[0], stmt, old.body.buffer)
+        return
     sch.state.replace(sch.get_sref(nest[0]), stmt)
+    if epilogue.finish.bias:
+        store = sch.get(reader).body
+        _rewrite(sch, reader, tirx.BufferStore(store.buffer, epilogue.rest, store.indices))
 
 
-def _tile_call(block: SBlock, tile: microkernel.Tile) -> tirx.Stmt:
+def _is_beside(sch: Schedule, nest: LoopRV, reader: SBlockRV) -> bool:
+    """Whether the block that reads a nest's sums follows it, and nothing else is in the loop around them."""
+    around = sch.get_sref(nest).parent.stmt
+    if not isinstance(around, tirx.For) or not isinstance(around.body, tirx.SeqStmt):
+        return False
+    *others, last = around.body.seq
+    while isinstance(last, tirx.For):
+        last = last.body
+    return len(others) == 1 and isinstance(last, SBlockRealize) and last.block.same_as(sch.get(reader))
+
+
+def _is_cut(sch: Schedule, block: SBlockRV) -> bool:
+    """Whether not all of the block's last tile exists."""
+    loops = sch.get_loops(block)
+    return not isinstance(predicate := sch.get(loops[-1]).body.predicate, tirx.IntImm) or not predicate.value
+
+
+def _replace_with_reader(sch: Schedule, nest: LoopRV, stmt: tirx.Stmt, sums: tirx.Var) -> None:
+    """Put `stmt` in the place of a nest and of the block that reads its sums, which are needed no more."""
+    around = sch.get_sref(nest).parent
+    loop = around.stmt
+    alone = tirx.For(
+        loop.loop_var, loop.min, loop.extent, loop.kind, stmt, loop.thread_binding, loop.annotations
+    )
+    sch.state.replace(around, alone)
+    root = sch.get_sblock("root")
+    kept = [each for each in sch.get(root).alloc_buffers if not each.same_as(sums)]
+    _rewrite(sch, root, sch.get(root).body, kept)
+
+
+def _tile_call(block: SBlock, tile: microkernel.Tile, epilogue: Epilogue) -> tirx.Stmt:
     """The tile that starts where the loops do."""
     product = block.body.value.b
-    return _call(tile.name, microkernel.llvm_ir(tile), _sums(block), product.a, product.b)
+    results = _results(block, epilogue, 0)
+    return _call(tile.name, microkernel.llvm_ir(tile), *results, product.a, product.b)
 
 
-def _step_calls(block: SBlock, frame: Frame) -> tirx.Stmt:
+def _results(block: SBlock, epilogue: Epilogue, pixel_axis: int) -> list[ir.Expr]:
+    """What `Finish.parameters` names; `pixel_axis` is that of the sums on which pixels are neighbours."""
+    if not epilogue.finish.stored:
+        return [_sums(block), *epilogue.at(block.body.indices)]
+    place = list(block.body.indices)
+    after = [index + (axis == pixel_axis) for axis, index in enumerate(place)]
+    output, *others = epilogue.at(place)
+    return [output, epilogue.at(after)[0], *others]
+
+
+def _step_calls(block: SBlock, frame: Frame, epilogue: Epilogue) -> tirx.Stmt:
     """The kinds of step, told apart by where the step is."""
     y, x, r = (block.iter_vars[at].var for at in (1, 2, 4))
     product = block.body.value.b
     pixel = product.a if isinstance(product.a, ir.TensorLoad) else product.a.args[1]
     image, row, _, channel = pixel.indices
+
+    results = _results(block, epilogue, 2)
 
     def call(step: stencil.Step) -> tirx.Stmt:
         column = x * frame.stride[1] - frame.padding[1] + step.pixels[0]
@@ -108,7 +178,8 @@ def _step_calls(block: SBlock, frame: Frame) -> tirx.Stmt:
             for tap in range(*step.taps)
         ]
         weights = tirx.BufferLoad(product.b.source, [0, 0, product.b.indices[-1]])
-        return _call(step.name, stencil.llvm_ir(step), _sums(block), *rows, weights)
+        step = replace(step, finish=epilogue.finish)
+        return _call(step.name, stencil.llvm_ir(step), *results, *rows, weights)
 
     rows = [
         (end, _chosen(x, [(until, call(frame.step(taps, part))) for until, part in frame.columns_spans()]))
@@ -129,9 +200,15 @@ def _sums(block: SBlock) -> ir.Expr:
     return tirx.BufferLoad(block.body.buffer, block.body.indices)
 
 
-def _call(name: str, code: str, *places: ir.Expr) -> tirx.Stmt:
-    called = tirx.Evaluate(tirx.call_extern("void", name, *(tirx.address_of(place) for place in places)))
+def _call(name: str, code: str, *values: ir.Expr) -> tirx.Stmt:
+    """A call of `name`, for which `code` is attached; of a tensor's element it is given the address."""
+    passed = [tirx.address_of(value) if isinstance(value, ir.TensorLoad) else value for value in values]
+    called = tirx.Evaluate(tirx.call_extern("void", name, *passed))
     return tirx.AttrStmt(tirx.const(0), "pragma_import_llvm", ir.StringImm(code), called)
+
+
+def _whole(buffer: tirx.Var) -> ir.TensorRegion:
+    return BufferRegion(buffer, [ir.Range(0, extent) for extent in buffer.ty.shape])
 
 
 def _region(touched: ir.TensorRegion, spans: Mapping[tirx.Var, int]) -> ir.TensorRegion:

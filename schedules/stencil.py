@@ -10,14 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from schedules.finish import BIAS, Finish
+from schedules.inline import HEADER, call, stored
 from schedules.microkernel import PAIRED, VECTOR, VECTORS
+from schedules.operands import CENTRE, load_vector
 
 MAX_TAPS = 9
 """Filters of more taps do not stay in registers."""
 
 _BYTES = 4
-_KEPT = 3
-"""Registers left to the epilogue between steps: bias and the two limits of ReLU6."""
+_KEPT = 2
+"""Registers left to an epilogue that LLVM makes: two limits."""
 _REACH = 32512
 """Bytes from one base register: a multiple of 128 within what `ldr` of 64 bits reaches (Arm ARM, C6.2)."""
 _FIRST_SCRATCH, _SCRATCHES = 9, 6  # general registers
@@ -38,6 +41,7 @@ class Step:
     pitch: int
     """Elements from a pixel to the next."""
     style: str
+    finish: Finish = Finish()
 
     @property
     def name(self) -> str:
@@ -51,7 +55,7 @@ class Step:
             *self.pixels,
             self.pitch,
         )
-        return f"armature_step_{'_'.join(map(str, parts))}_{self.style}"
+        return f"armature_step_{'_'.join(map(str, parts))}_{self.style}_{self.finish.name}"
 
     @cached_property
     def products(self) -> list[tuple[int, int, tuple[int, int]]]:
@@ -67,15 +71,30 @@ class Step:
         return found
 
     @property
-    def registers(self) -> tuple[int, int, int]:
-        """Vector registers of filter, sums and pixels."""
-        taps = self.kernel[0] * self.kernel[1]
-        return taps, self.columns, VECTORS - _KEPT - taps - self.columns
+    def bias(self) -> int | None:
+        """The register of the bias, where sums start as copies of it: out-of-order cores load it for each."""
+        return self.kernel[0] * self.kernel[1] if self.finish.bias and self.style != VECTOR else None
+
+    @property
+    def first_sum(self) -> int:
+        """The register of the first output's sum; filter and bias are below."""
+        return self.kernel[0] * self.kernel[1] + (self.bias is not None)
+
+    @property
+    def temporaries(self) -> range:
+        """The registers of pixels."""
+        kept = 0 if self.finish.stored else _KEPT
+        return range(self.first_sum + self.columns, VECTORS - kept)
 
     @property
     def fits(self) -> bool:
         """Whether the pixels that are alive at once find registers."""
         return self.kernel[0] * self.kernel[1] <= MAX_TAPS and _registers(self) is not None
+
+    @cached_property
+    def bases(self) -> list[tuple[int, int]]:
+        """The row, and the part of it, that each base register points at: x0 and up."""
+        return sorted({self.base(pixel)[0] for _, _, pixel in self.products})
 
     def base(self, pixel: tuple[int, int]) -> tuple[tuple[int, int], int]:
         """The base register of a pixel, by (row, part of the row), and its offset in bytes."""
@@ -84,52 +103,46 @@ class Step:
 
 
 def llvm_ir(step: Step) -> str:
-    """LLVM IR of `void NAME(sums, rows..., filter)`, which fills `sums` [columns][LANES].
+    """LLVM IR of `void NAME(sums, rows..., filter)`, with `Finish.parameters` in the place of `sums`: results
+    go to the output, or to `sums` [columns][LANES].
 
     Each of `rows`, one per row of the window that is inside the image, points at its first pixel inside;
-    `filter` points at the first tap of four channels.
+    `filter` points at the first tap of four channels, `bias` at theirs.
     """
-    taps, sums, temporary = step.registers
-    bases = sorted({step.base(pixel)[0] for _, _, pixel in step.products})
-    lines = []
-    for tap in range(taps):
-        lines.append(f"%f{tap} = getelementptr inbounds float, ptr %filter, i64 {tap * step.pitch}")
-        lines.append(f"%w{tap} = load <4 x float>, ptr %f{tap}, align 16, !invariant.load !0")
-    for at, (row, part) in enumerate(bases):
-        lines.append(f"%b{at} = getelementptr inbounds i8, ptr %row{row}, i64 {part * _REACH}")
-    results = ", ".join(["<4 x float>"] * sums)
-    outputs = [f"=&{{v{taps + at}}}" for at in range(sums)]
-    inputs = [f"{{v{tap}}}" for tap in range(taps)] + [f"{{x{at}}}" for at in range(len(bases))]
-    clobbers = [f"~{{v{taps + sums + at}}}" for at in range(temporary)]
-    clobbers += [f"~{{x{_FIRST_SCRATCH + at}}}" for at in range(_SCRATCHES)] + ["~{memory}"]
-    values = [f"<4 x float> %w{tap}" for tap in range(taps)] + [f"ptr %b{at}" for at in range(len(bases))]
-    text = "\\0A".join(assembly(step))
-    constraints = ",".join(outputs + inputs + clobbers)
-    type_ = f"{{ {results} }}" if sums > 1 else results
-    lines.append(f'%r = call {type_} asm sideeffect "{text}", "{constraints}"({", ".join(values)})')
-    for at in range(sums):
-        value = "%r" if sums == 1 else f"%v{at}"
-        if sums > 1:
-            lines.append(f"{value} = extractvalue {type_} %r, {at}")
-        lines.append(f"%p{at} = getelementptr inbounds <4 x float>, ptr %sums, i64 {at}")
-        lines.append(f"store <4 x float> {value}, ptr %p{at}, align 16")
-    body = "".join(f"  {line}\n" for line in lines)
-    rows = "".join(f"ptr %row{row}, " for row in range(step.taps[1] - step.taps[0]))
+    taps, finish = step.kernel[0] * step.kernel[1], step.finish
+    bases = step.bases
+    rows = {f"x{at}": f"%row{row}" for at, (row, _) in enumerate(bases)}
+    body, arguments = finish.arguments(rows)
+    kept = [(f"%f{tap}", f"%filter, i64 {tap * step.pitch}") for tap in range(taps)]
+    if step.bias is not None:
+        del arguments[BIAS]
+        kept.append(("%f", "%bias, i64 0"))
+    values = []
+    for at, (name, place) in enumerate(kept):
+        body += f"  {name} = getelementptr inbounds float, ptr {place}\n"
+        body += f"  %w{at} = load <4 x float>, ptr {name}, align 16, !invariant.load !0\n"
+        values.append(f"%w{at}")
+    for at, (_, part) in enumerate(bases):
+        moved = part * _REACH + CENTRE * (step.style == VECTOR)
+        body += f"  %b{at} = add i64 %x{at}, {moved}\n"
+        arguments[f"x{at}"] = f"%b{at}"
+    sums = [] if finish.stored else list(range(step.first_sum, step.first_sum + step.columns))
+    used = range(step.first_sum, step.temporaries.stop)
+    clobbers = [f"v{register}" for register in used if register not in sums]
+    clobbers += [f"x{_FIRST_SCRATCH + at}" for at in range(_SCRATCHES)]
+    body += call(assembly(step), sums, arguments, clobbers, kept=values) + stored(len(sums), len(arguments))
+    parameters = ", ".join([finish.parameters, *(f"ptr %row{row}" for row in range(step.taps[1] - step.taps[0]))])
     return (
-        'target triple = "aarch64-unknown-linux-gnu"\n'
-        f"define void @{step.name}(ptr %sums, {rows}ptr %filter) alwaysinline {{\n"
-        f"{body}  ret void\n}}\n!0 = !{{}}\n"
+        f"{HEADER}define void @{step.name}({parameters}, ptr %filter) alwaysinline {{\n{body}  ret void\n}}\n"
+        "!0 = !{}\n"
     )
 
 
 def assembly(step: Step) -> list[str]:
-    """The instructions, one a line: filter in v0 and up, then sums, then pixels."""
+    """The instructions, one a line: filter in v0 and up, then the bias, sums, pixels."""
     lines = _Issue(step).lines()
-    computed = {column for column, _, _ in step.products}
-    taps = step.registers[0]
-    return lines + [
-        f"movi v{taps + column}.4s, #0" for column in range(step.columns) if column not in computed
-    ]
+    sums = [[step.first_sum + column] for column in range(step.columns)]
+    return lines + step.finish.lines(sums, step.temporaries)
 
 
 def _last_uses(step: Step) -> dict[tuple[int, int], int]:
@@ -143,9 +156,8 @@ def _order(step: Step) -> list[tuple[int, int]]:
 
 def _registers(step: Step) -> dict[tuple[int, int], int] | None:
     """A register for each pixel: that which has been free the longest; None when there are too few."""
-    taps, sums, temporary = step.registers
     last = _last_uses(step)
-    free_from = {taps + sums + at: -1 for at in range(temporary)}
+    free_from = {register: -1 for register in step.temporaries}
     first: dict[tuple[int, int], int] = {}
     for at, (_, _, pixel) in enumerate(step.products):
         first.setdefault(pixel, at)
@@ -173,7 +185,6 @@ class _Issue:
         registers = _registers(step)
         assert registers is not None
         self.step, self.registers = step, registers
-        self.bases = sorted({step.base(pixel)[0] for _, _, pixel in step.products})
         self.waiting = _order(step)
         self.scratch = {
             pixel: f"x{_FIRST_SCRATCH + at % _SCRATCHES}" for at, pixel in enumerate(self.waiting)
@@ -185,6 +196,10 @@ class _Issue:
         self.pending: dict[tuple[int, int], int] = {}  # both under way, and when they are there
         self.ready: dict[tuple[int, int], int] = {}
         self.sums: dict[int, int] = {}
+        computed = {column for column, _, _ in step.products}
+        self.unstarted = [
+            column for column in range(step.columns) if step.finish.bias or column not in computed
+        ]
 
     def _starts(self) -> dict[tuple[int, int], int]:
         """The multiply-adds after which each pixel's register is free."""
@@ -200,7 +215,9 @@ class _Issue:
     def lines(self) -> list[str]:
         """All of them."""
         found: list[str] = []
-        while self.at < len(self.step.products):
+        while self.step.style == VECTOR and self.unstarted:
+            found += self._start()
+        while self.at < len(self.step.products) or self.unstarted:
             found += self._one_cycle()
             self.cycle += 1
         return found
@@ -209,9 +226,10 @@ class _Issue:
         if self.step.style == PAIRED:
             loads = self._load() if self._insertable() or self._behind() else []
             if loads:
-                return loads + self._insert()
-            return self._multiply() + self._upper() or self._load() + self._insert() or self._upper()
-        product = self._multiply()
+                return loads + (self._insert() or self._start())
+            product = self._multiply() or self._start()
+            return product + self._upper() or self._load() + self._insert() or self._upper()
+        product = self._multiply() or self._start()
         other = self._insert() or self._upper() or self._load()
         if not product and other and other[0].startswith("ins"):
             return other + (self._upper() or self._load())
@@ -226,7 +244,21 @@ class _Issue:
 
     def _can_multiply(self) -> bool:
         column, _, pixel = self.step.products[self.at]
-        return self.ready.get(pixel, self.cycle + 1) <= self.cycle and self.sums.get(column, 0) <= self.cycle
+        is_started = column not in self.unstarted and self.sums.get(column, 0) <= self.cycle
+        return is_started and self.ready.get(pixel, self.cycle + 1) <= self.cycle
+
+    def _start(self) -> list[str]:
+        """The next sum's start, before its first product."""
+        if not self.unstarted:
+            return []
+        column = self.unstarted.pop(0)
+        target = self.step.first_sum + column
+        self.sums[column] = self.cycle + self.COPIED
+        if not self.step.finish.bias:
+            return [f"movi v{target}.4s, #0"]
+        if self.step.bias is None:
+            return [load_vector(target, BIAS, 0)]
+        return [f"mov v{target}.16b, v{self.step.bias}.16b"]
 
     def _multiply(self) -> list[str]:
         if self.at == len(self.step.products) or not self._can_multiply():
@@ -235,7 +267,7 @@ class _Issue:
         operation = "fmla" if column in self.sums else "fmul"
         self.at += 1
         self.sums[column] = self.cycle + self.SUMMED
-        target = self.step.registers[0] + column
+        target = self.step.first_sum + column
         return [f"{operation} v{target}.4s, v{self.registers[pixel]}.4s, v{tap}.4s"]
 
     def _load(self) -> list[str]:
@@ -247,7 +279,8 @@ class _Issue:
         pixel = self.waiting.pop(0)
         if self.step.style == VECTOR:
             self.ready[pixel] = self.cycle  # an out-of-order core waits by itself
-            return [f"ldr q{self.registers[pixel]}, {self._address(pixel, 0)}"]
+            base, offset = self.step.base(pixel)
+            return [load_vector(self.registers[pixel], f"x{self.step.bases.index(base)}", offset - CENTRE)]
         self.halves[pixel] = self.cycle + self.LOADED
         return [f"ldr d{self.registers[pixel]}, {self._address(pixel, 0)}"]
 
@@ -271,4 +304,4 @@ class _Issue:
 
     def _address(self, pixel: tuple[int, int], part: int) -> str:
         base, offset = self.step.base(pixel)
-        return f"[x{self.bases.index(base)}, #{offset + part}]"
+        return f"[x{self.step.bases.index(base)}, #{offset + part}]"

@@ -1,0 +1,115 @@
+"""What a written-out loop does with its sums besides adding products: where they start, and what follows."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+BIAS, OUTPUT, OTHER, PITCH = "x20", "x21", "x22", "x23"
+"""The general registers that hold the addresses of a panel's biases, of the output, and of what is added to
+it, and the bytes from an output pixel to the next.
+"""
+ADD, MAX, MIN = "fadd", "smax", "smin"
+_LAG = 2  # pixels between one operation and the next: more cycles than an operation's latency
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The part of a kernel's epilogue that its inner loop does."""
+
+    bias: bool = False
+    """Whether sums start from the bias, not from zero."""
+    operations: tuple[tuple[str, int], ...] = ()
+    """In order: MAX or MIN and the bits of a bound from zero up (clamp.py), or ADD and 0: another tensor."""
+    stored: bool = False
+    """Whether results go to the output; otherwise sums go to a tile's buffer."""
+
+    @property
+    def name(self) -> str:
+        """For the name of a function."""
+        done = "".join(f"_{operation}{bound:x}" for operation, bound in self.operations)
+        return f"{'bias' if self.bias else 'zero'}{done}_{'out' if self.stored else 'sums'}"
+
+    @property
+    def adds(self) -> bool:
+        """Whether another tensor is added."""
+        return any(operation == ADD for operation, _ in self.operations)
+
+    @property
+    def parameters(self) -> str:
+        """Of a function: `%sums` (of the first pixel), and as far as they are wanted `%next` (the second
+        pixel's output), `%bias` and `%other`.
+        """
+        wanted = {"%sums": True, "%next": self.stored, "%bias": self.bias, "%other": self.stored and self.adds}
+        return ", ".join(f"ptr {name}" for name, is_wanted in wanted.items() if is_wanted)
+
+    def arguments(self, pointers: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+        """LLVM IR that makes integers of the parameters and of more `pointers` (by the register that each
+        comes in), and the integers by register.
+        """
+        wanted = {
+            **pointers,
+            **({BIAS: "%bias"} if self.bias else {}),
+            **({OUTPUT: "%sums", PITCH: "%next"} if self.stored else {}),
+            **({OTHER: "%other"} if self.stored and self.adds else {}),
+        }
+        lines = [f"  %{register} = ptrtoint ptr {name} to i64\n" for register, name in wanted.items()]
+        found = {register: f"%{register}" for register in wanted}
+        if self.stored:
+            lines.append(f"  %pitch = sub i64 %{PITCH}, %{OUTPUT}\n")
+            found[PITCH] = "%pitch"
+        return "".join(lines), found
+
+    def lines(self, pixels: Sequence[Sequence[int]], free: Sequence[int]) -> list[str]:
+        """The instructions after the last product. `pixels` are the registers of each one's sums, one after
+        the other; those in `free` may be overwritten.
+        """
+        if not self.stored:
+            return []
+        unused = iter(free)
+        bounds = {bound: next(unused) for operation, bound in self.operations if operation != ADD}
+        found = [line for bound, register in bounds.items() for line in constant(bound, register)]
+        stages: list[Callable[[int], list[str]]] = []
+        for operation, bound in self.operations:
+            if operation == ADD:
+                others = [[next(unused) for _ in pixels[0]] for _ in range(_LAG + 1)]
+                stages.append(lambda at, o=others: [f"ld1 {_vectors(o[at % len(o)])}, [{OTHER}], {PITCH}"])
+                stages.append(_stage(operation, pixels, others))
+            else:
+                stages.append(_stage(operation, pixels, bounds[bound]))
+        stages.append(lambda at: [f"st1 {_vectors(pixels[at])}, [{OUTPUT}], {PITCH}"])
+        return found + [line for stage, at in _staggered(len(stages), len(pixels)) for line in stages[stage](at)]
+
+
+def _stage(
+    operation: str, pixels: Sequence[Sequence[int]], operands: Sequence[Sequence[int]] | int
+) -> Callable[[int], list[str]]:
+    def lines(at: int) -> list[str]:
+        sums = pixels[at]
+        others = [operands] * len(sums) if isinstance(operands, int) else operands[at % len(operands)]
+        return [f"{operation} v{one}.4s, v{one}.4s, v{other}.4s" for one, other in zip(sums, others, strict=True)]
+
+    return lines
+
+
+def _staggered(stages: int, pixels: int) -> Iterator[tuple[int, int]]:
+    """(Stage, pixel): a pixel's next stage is _LAG pixels behind."""
+    for start in range(pixels + _LAG * (stages - 1)):
+        for stage in range(stages):
+            if 0 <= start - _LAG * stage < pixels:
+                yield stage, start - _LAG * stage
+
+
+def _vectors(registers: Sequence[int]) -> str:
+    return "{" + ", ".join(f"v{register}.4s" for register in registers) + "}"
+
+
+def constant(bits: int, register: int) -> list[str]:
+    """Instructions that set the lanes of a vector register to the float32 of these bits."""
+    if bits == 0:
+        return [f"movi v{register}.4s, #0"]
+    if bits & 0x7FFFF == 0 and (bits >> 25) & 0x3F in (0x20, 0x1F):
+        return [f"fmov v{register}.4s, #{struct.unpack('<f', struct.pack('<i', bits))[0]}"]
+    low, high = bits & 0xFFFF, bits >> 16
+    return [f"mov w12, #{low}", f"movk w12, #{high}, lsl #16", f"dup v{register}.4s, w12"]
