@@ -48,7 +48,7 @@ def epilogue_of(block: SBlock, sums: tirx.Var, may_store: bool) -> Epilogue:
     bias, rest = _without_bias(store.value, loads)
     start = [] if bias is None else [bias]
     finish = Finish(bias=bias is not None)
-    steps = _operations(rest, block) if may_store else None
+    steps = _operations(rest, loads[0], block) if may_store else None
     if steps is not None:
         output = tirx.BufferLoad(store.buffer, store.indices)
         operations, others = steps
@@ -66,10 +66,10 @@ def _without_bias(
     found: list[ir.TensorLoad] = []
 
     def dropped(added: ir.Expr) -> ir.Expr:
-        if isinstance(added.a, ir.TensorLoad) and added.a.source.same_as(loads[0].source):
-            if _is_bias(added.b, added.a):
-                found.append(added.b)
-                return added.a
+        for total, other in ((added.a, added.b), (added.b, added.a)):
+            if any(total.same_as(load) for load in loads) and _is_bias(other, total):
+                found.append(other)
+                return total
         return added
 
     rest = tvm_ffi.structural_map(value, (ir.prim.expr.Add, dropped))
@@ -79,29 +79,34 @@ def _without_bias(
 
 
 def _operations(
-    value: ir.Expr, block: SBlock
+    value: ir.Expr, total: ir.TensorLoad, block: SBlock
 ) -> tuple[tuple[tuple[str, int], ...], list[ir.TensorLoad]] | None:
-    """The operations on the sum, and what is added; None when one is not known."""
-    if isinstance(value, ir.TensorLoad):
+    """The operations that make `value` of the sum, and what is added; None when one is not known."""
+    if isinstance(value, ir.TensorLoad) and value.source.same_as(total.source):
         return (), []
     if type(value) in _CLAMPS:
-        inner, bound = _operations(value.a, block), bound_bits(value.b)
+        inner, bound = _operations(value.a, total, block), bound_bits(value.b)
         if inner is None or bound is None:
             return None
         return (*inner[0], (_CLAMPS[type(value)], bound)), inner[1]
-    if isinstance(value, ir.prim.expr.Add) and isinstance(value.b, ir.TensorLoad):
-        inner = _operations(value.a, block)
-        if inner is None or inner[1] or not _are_equal(value.b.indices, block.body.indices):
-            return None
-        return (*inner[0], (ADD, 0)), [value.b]
+    if isinstance(value, ir.prim.expr.Add):
+        for part, other in ((value.a, value.b), (value.b, value.a)):
+            inner = _operations(part, total, block)
+            if inner is not None and not inner[1] and _is_same_place(other, block):
+                return (*inner[0], (ADD, 0)), [other]
     return None
+
+
+def _is_same_place(value: ir.Expr, block: SBlock) -> bool:
+    """Whether a value is the element of a tensor that lies where the block writes its output."""
+    return isinstance(value, ir.TensorLoad) and _are_equal(value.indices, block.body.indices)
 
 
 def _is_bias(value: ir.Expr, total: ir.TensorLoad) -> bool:
     if not isinstance(value, ir.TensorLoad):
         return False
-    *others, channel = value.indices
-    return channel.same_as(total.indices[-1]) and all(isinstance(each, tirx.IntImm) for each in others)
+    *others, _ = value.source.ty.shape
+    return value.indices[-1].same_as(total.indices[-1]) and all(int(extent) == 1 for extent in others)
 
 
 def _loads(value: ir.Expr) -> list[ir.TensorLoad]:

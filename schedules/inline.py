@@ -32,7 +32,7 @@ def call(
     values += [f"<4 x float> {value}" for value in kept]
     text = "\\0A".join(lines)
     constraints = ",".join(outputs + tied + others)
-    return f'  %r = call {{ {results} }} asm sideeffect "{text}", "{constraints}"({", ".join(values)})\n'
+    return f'  %r = call {{ {results} }} asm sideeffect "{text}", "{constraints}"({", ".join(values)}) noduplicate\n'
 
 
 def result(count: int, arguments: int, at: int) -> str:

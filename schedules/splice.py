@@ -90,7 +90,9 @@ def _replace(sch: Schedule, block: SBlockRV, nest: list[LoopRV], name: str, aske
     if name == _TILE:
         pitch, style = asked.split(" ")
         rows, columns, depth = extents
-        epilogue = epilogue_of(sch.get(reader), old.body.buffer, is_beside and not _is_cut(sch, reader))
+        pixels, outputs = int(old.body.buffer.ty.shape[0]), int(sch.get(reader).body.buffer.ty.shape[-1])
+        is_whole = pixels % rows == 0 and outputs % columns == 0
+        epilogue = epilogue_of(sch.get(reader), old.body.buffer, is_beside and is_whole)
         tile = microkernel.Tile(rows, columns, depth, int(pitch), style, epilogue.finish)
         body = _tile_call(old, tile, epilogue)
     else:
@@ -103,7 +105,10 @@ def _replace(sch: Schedule, block: SBlockRV, nest: list[LoopRV], name: str, aske
     if epilogue.finish.stored:
         writes, touched = touched[:1], touched[1:]
     new = SBlock(old.iter_vars, [*reads, *touched], writes, old.name_hint, body)
-    stmt: tirx.Stmt = SBlockRealize(realize.iter_values, realize.predicate, new)
+    predicate = realize.predicate
+    if epilogue.finish.stored:
+        predicate = _starts(sch, reader, sch.get_sref(nest[0]).parent.stmt)
+    stmt: tirx.Stmt = SBlockRealize(realize.iter_values, predicate, new)
     for loop in reversed(loops):
         stmt = tirx.For(loop.loop_var, loop.min, 1, tirx.ForKind.SERIAL, stmt)
     if epilogue.finish.stored:
@@ -126,10 +131,14 @@ def _is_beside(sch: Schedule, nest: LoopRV, reader: SBlockRV) -> bool:
     return len(others) == 1 and isinstance(last, SBlockRealize) and last.block.same_as(sch.get(reader))
 
 
-def _is_cut(sch: Schedule, block: SBlockRV) -> bool:
-    """Whether not all of the block's last tile exists."""
-    loops = sch.get_loops(block)
-    return not isinstance(predicate := sch.get(loops[-1]).body.predicate, tirx.IntImm) or not predicate.value
+def _starts(sch: Schedule, block: SBlockRV, around: tirx.For) -> ir.Expr:
+    """Whether the first element that a block makes in the loop `around` it exists."""
+    loops = [sch.get(loop) for loop in sch.get_loops(block)]
+    predicate = loops[-1].body.predicate
+    inner = next(at for at, loop in enumerate(loops) if loop.same_as(around)) + 1
+    for loop in loops[inner:]:
+        predicate = substituted(predicate, loop.loop_var, loop.min)
+    return predicate
 
 
 def _replace_with_reader(sch: Schedule, nest: LoopRV, stmt: tirx.Stmt, sums: tirx.Var) -> None:
