@@ -13,16 +13,21 @@ from dataclasses import replace
 from tvm import ir, tirx
 from tvm.s_tir import SBlock, SBlockRealize, Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
-from tvm.tirx.stmt import BufferRegion
 
 from schedules import microkernel, stencil
 from schedules.clamp import by_bits
 from schedules.epilogue import Epilogue, epilogue_of
 from schedules.frame import Frame
+from schedules.operands import VECTOR
 from schedules.strips import substituted
+from schedules.surgery import at_start, drop_buffer, exists_at_start, is_alone_with, put_in, rewrite, whole_region
 
 _TILE = "armature.tile"
 _STEPS = "armature.steps"
+ADDED = "armature.added"
+"""On a block that adds the last of the buffers it reads to its results: each element just before it stores
+the output's in its place.
+"""
 _LOOPS = {_TILE: 3, _STEPS: 4}
 """How many loops of the block a mark stands on the outermost of."""
 
@@ -48,7 +53,7 @@ def splice(sch: Schedule) -> None:
         body = sch.get(block).body
         clamped = by_bits(body)
         if not clamped.same_as(body):
-            _rewrite(sch, block, clamped)
+            rewrite(sch, block, clamped)
 
 
 def _marked(sch: Schedule) -> Iterator[tuple[SBlockRV, list[LoopRV], str, str]]:
@@ -62,123 +67,93 @@ def _marked(sch: Schedule) -> Iterator[tuple[SBlockRV, list[LoopRV], str, str]]:
                 break
 
 
-def _rewrite(
-    sch: Schedule, block: SBlockRV, body: tirx.Stmt, buffers: Sequence[tirx.Var] | None = None
-) -> None:
-    """Give a block another body, and other buffers of its own."""
-    old = sch.get(block)
-    new = SBlock(
-        old.iter_vars,
-        old.reads,
-        old.writes,
-        old.name_hint,
-        body,
-        old.init,
-        old.alloc_buffers if buffers is None else buffers,
-        old.match_buffers,
-        old.annotations,
-    )
-    sch.state.replace(sch.get_sref(block), new, {old: new})
-
-
 def _replace(sch: Schedule, block: SBlockRV, nest: list[LoopRV], name: str, asked: str) -> None:
-    loops = [sch.get(loop) for loop in nest]
-    extents = [int(loop.extent) for loop in loops]
-    realize, old = loops[-1].body, sch.get(block)
+    *_, around, steps = sch.get_loops(block)[: -len(nest)]
     (reader,) = sch.get_consumers(block)
-    is_beside = _is_beside(sch, nest[0], reader)
+    loops = [sch.get(loop) for loop in nest]
+    realize, old = loops[-1].body, sch.get(block)
+    may_store = is_alone_with(sch, steps, reader)
     if name == _TILE:
-        pitch, style = asked.split(" ")
-        rows, columns, depth = extents
-        pixels, outputs = int(old.body.buffer.ty.shape[0]), int(sch.get(reader).body.buffer.ty.shape[-1])
-        is_whole = pixels % rows == 0 and outputs % columns == 0
-        epilogue = epilogue_of(sch.get(reader), old.body.buffer, is_beside and is_whole)
-        tile = microkernel.Tile(rows, columns, depth, int(pitch), style, epilogue.finish)
-        body = _tile_call(old, tile, epilogue)
+        before, body, epilogue = _tile_call(old, sch.get(reader), loops, asked, may_store)
     else:
-        epilogue = epilogue_of(sch.get(reader), old.body.buffer, is_beside)
-        body = _step_calls(old, Frame.read(asked), epilogue)
+        before, body, epilogue = _step_calls(old, sch.get(reader), loops, asked, may_store)
     axes = [axis.var for axis in old.iter_vars][-len(loops) :]
-    spans = dict(zip(axes, extents, strict=True))
+    spans = {axis: int(loop.extent) for axis, loop in zip(axes, loops, strict=True)}
     reads, writes = ([_region(each, spans) for each in touched] for touched in (old.reads, old.writes))
-    touched = [_whole(each.source) for each in epilogue.operands]
-    if epilogue.finish.stored:
-        writes, touched = touched[:1], touched[1:]
-    new = SBlock(old.iter_vars, [*reads, *touched], writes, old.name_hint, body)
     predicate = realize.predicate
+    more = [whole_region(each.source) for each in epilogue.operands]
     if epilogue.finish.stored:
-        predicate = _starts(sch, reader, sch.get_sref(nest[0]).parent.stmt)
+        writes, more = more[:1], more[1:]
+        predicate = exists_at_start(sch, reader, steps)
+    annotations = {ADDED: 1} if epilogue.finish.adds else {}
+    new = SBlock(old.iter_vars, [*reads, *more], writes, old.name_hint, body, annotations=annotations)
     stmt: tirx.Stmt = SBlockRealize(realize.iter_values, predicate, new)
     for loop in reversed(loops):
         stmt = tirx.For(loop.loop_var, loop.min, 1, tirx.ForKind.SERIAL, stmt)
     if epilogue.finish.stored:
-        _replace_with_reader(sch, nest[0], stmt, old.body.buffer)
-        return
-    sch.state.replace(sch.get_sref(nest[0]), stmt)
-    if epilogue.finish.bias:
+        put_in(sch, steps, stmt)
+        drop_buffer(sch, old.body.buffer)
+    else:
+        sch.state.replace(sch.get_sref(nest[0]), stmt)
         store = sch.get(reader).body
-        _rewrite(sch, reader, tirx.BufferStore(store.buffer, epilogue.rest, store.indices))
+        rewrite(sch, reader, tirx.BufferStore(store.buffer, epilogue.rest, store.indices))
+    if before:
+        put_in(sch, around, *before, sch.get(around).body)
 
 
-def _is_beside(sch: Schedule, nest: LoopRV, reader: SBlockRV) -> bool:
-    """Whether the block that reads a nest's sums follows it, and nothing else is in the loop around them."""
-    around = sch.get_sref(nest).parent.stmt
-    if not isinstance(around, tirx.For) or not isinstance(around.body, tirx.SeqStmt):
-        return False
-    *others, last = around.body.seq
-    while isinstance(last, tirx.For):
-        last = last.body
-    return len(others) == 1 and isinstance(last, SBlockRealize) and last.block.same_as(sch.get(reader))
+_Replacement = tuple[list[tirx.Stmt], tirx.Stmt, Epilogue]
+"""What goes before the loop around a nest, what is in its place, and how much of the epilogue that does."""
 
 
-def _starts(sch: Schedule, block: SBlockRV, around: tirx.For) -> ir.Expr:
-    """Whether the first element that a block makes in the loop `around` it exists."""
-    loops = [sch.get(loop) for loop in sch.get_loops(block)]
-    predicate = loops[-1].body.predicate
-    inner = next(at for at, loop in enumerate(loops) if loop.same_as(around)) + 1
-    for loop in loops[inner:]:
-        predicate = substituted(predicate, loop.loop_var, loop.min)
-    return predicate
-
-
-def _replace_with_reader(sch: Schedule, nest: LoopRV, stmt: tirx.Stmt, sums: tirx.Var) -> None:
-    """Put `stmt` in the place of a nest and of the block that reads its sums, which are needed no more."""
-    around = sch.get_sref(nest).parent
-    loop = around.stmt
-    alone = tirx.For(
-        loop.loop_var, loop.min, loop.extent, loop.kind, stmt, loop.thread_binding, loop.annotations
-    )
-    sch.state.replace(around, alone)
-    root = sch.get_sblock("root")
-    kept = [each for each in sch.get(root).alloc_buffers if not each.same_as(sums)]
-    _rewrite(sch, root, sch.get(root).body, kept)
-
-
-def _tile_call(block: SBlock, tile: microkernel.Tile, epilogue: Epilogue) -> tirx.Stmt:
+def _tile_call(
+    block: SBlock, reader: SBlock, loops: Sequence[tirx.For], asked: str, may_store: bool
+) -> _Replacement:
     """The tile that starts where the loops do."""
+    pitch, style = asked.split(" ")
+    rows, columns, depth = (int(loop.extent) for loop in loops)
+    pixels, outputs = int(block.body.buffer.ty.shape[0]), int(reader.body.buffer.ty.shape[-1])
+    is_whole = pixels % rows == 0 and outputs % columns == 0
+    epilogue = epilogue_of(reader, block.body.buffer, may_store and is_whole)
+    tile = microkernel.Tile(rows, columns, depth, int(pitch), style, epilogue.finish)
     product = block.body.value.b
-    results = _results(block, epilogue, 0)
-    return _call(tile.name, microkernel.llvm_ir(tile), *results, product.a, product.b)
+    results = _results(block, epilogue, pixel_axis=0)
+    return [], _call(tile.name, microkernel.llvm_ir(tile), *results, product.a, product.b), epilogue
 
 
 def _results(block: SBlock, epilogue: Epilogue, pixel_axis: int) -> list[ir.Expr]:
     """What `Finish.parameters` names; `pixel_axis` is that of the sums on which pixels are neighbours."""
-    if not epilogue.finish.stored:
-        return [_sums(block), *epilogue.at(block.body.indices)]
     place = list(block.body.indices)
+    operands = epilogue.at(place)
+    if not epilogue.finish.stored:
+        return [tirx.BufferLoad(block.body.buffer, place), *operands]
     after = [index + (axis == pixel_axis) for axis, index in enumerate(place)]
-    output, *others = epilogue.at(place)
-    return [output, epilogue.at(after)[0], *others]
+    return [operands[0], epilogue.at(after)[0], *operands[1:]]
 
 
-def _step_calls(block: SBlock, frame: Frame, epilogue: Epilogue) -> tirx.Stmt:
-    """The kinds of step, told apart by where the step is."""
-    y, x, r = (block.iter_vars[at].var for at in (1, 2, 4))
+def _step_calls(
+    block: SBlock, reader: SBlock, loops: Sequence[tirx.For], asked: str, may_store: bool
+) -> _Replacement:
+    """The kinds of step, told apart by where the step is; filters are loaded once for all steps of a row."""
+    frame = Frame.read(asked)
+    epilogue = epilogue_of(reader, block.body.buffer, may_store)
+    y, x, c, r, s = (axis.var for axis in block.iter_vars[1:])
     product = block.body.value.b
     pixel = product.a if isinstance(product.a, ir.TensorLoad) else product.a.args[1]
     image, row, _, channel = pixel.indices
-
-    results = _results(block, epilogue, 2)
+    results = _results(block, epilogue, pixel_axis=2)
+    (inner,) = {realize for realize in [loops[-1].body]}
+    start = at_start(inner.iter_values[3], loops)
+    taps = [
+        tirx.BufferLoad(product.b.source, [tap // frame.kernel[1], tap % frame.kernel[1], start])
+        for tap in range(frame.kernel[0] * frame.kernel[1])
+    ]
+    if epilogue.finish.bias and frame.style != VECTOR:
+        bias = epilogue.operands[1 if epilogue.finish.stored else 0]
+        taps.append(tirx.BufferLoad(bias.source, [*bias.indices[:-1], start]))
+    before, kept = [], []
+    for tap in taps:
+        kept.append(tirx.Var("kept", "float32x4"))
+        before.append(tirx.Bind(kept[-1], tirx.call_extern("float32x4", stencil.LOAD, tirx.address_of(tap))))
 
     def call(step: stencil.Step) -> tirx.Stmt:
         column = x * frame.stride[1] - frame.padding[1] + step.pixels[0]
@@ -186,15 +161,14 @@ def _step_calls(block: SBlock, frame: Frame, epilogue: Epilogue) -> tirx.Stmt:
             tirx.BufferLoad(pixel.source, [image, substituted(row, r, tirx.const(tap)), column, channel])
             for tap in range(*step.taps)
         ]
-        weights = tirx.BufferLoad(product.b.source, [0, 0, product.b.indices[-1]])
-        step = replace(step, finish=epilogue.finish)
-        return _call(step.name, stencil.llvm_ir(step), *results, *rows, weights)
+        finished = replace(step, finish=epilogue.finish)
+        return _call(finished.name, stencil.llvm_ir(finished), *results, *rows, *kept)
 
     rows = [
         (end, _chosen(x, [(until, call(frame.step(taps, part))) for until, part in frame.columns_spans()]))
         for end, taps in frame.rows_spans()
     ]
-    return _chosen(y, rows)
+    return before, _chosen(y, rows), epilogue
 
 
 def _chosen(position: tirx.Var, cases: list[tuple[int, tirx.Stmt]]) -> tirx.Stmt:
@@ -205,19 +179,11 @@ def _chosen(position: tirx.Var, cases: list[tuple[int, tirx.Stmt]]) -> tirx.Stmt
     return stmt
 
 
-def _sums(block: SBlock) -> ir.Expr:
-    return tirx.BufferLoad(block.body.buffer, block.body.indices)
-
-
 def _call(name: str, code: str, *values: ir.Expr) -> tirx.Stmt:
     """A call of `name`, for which `code` is attached; of a tensor's element it is given the address."""
     passed = [tirx.address_of(value) if isinstance(value, ir.TensorLoad) else value for value in values]
     called = tirx.Evaluate(tirx.call_extern("void", name, *passed))
     return tirx.AttrStmt(tirx.const(0), "pragma_import_llvm", ir.StringImm(code), called)
-
-
-def _whole(buffer: tirx.Var) -> ir.TensorRegion:
-    return BufferRegion(buffer, [ir.Range(0, extent) for extent in buffer.ty.shape])
 
 
 def _region(touched: ir.TensorRegion, spans: Mapping[tirx.Var, int]) -> ir.TensorRegion:

@@ -18,6 +18,8 @@ from schedules.operands import CENTRE, load_vector
 MAX_TAPS = 9
 """Filters of more taps do not stay in registers."""
 
+LOAD = "armature_load"
+"""The function that loads four channels of a tap."""
 _BYTES = 4
 _KEPT = 2
 """Registers left to an epilogue that LLVM makes: two limits."""
@@ -103,26 +105,17 @@ class Step:
 
 
 def llvm_ir(step: Step) -> str:
-    """LLVM IR of `void NAME(sums, rows..., filter)`, with `Finish.parameters` in the place of `sums`: results
+    """LLVM IR of `void NAME(sums, rows..., kept...)`, with `Finish.parameters` in the place of `sums`: results
     go to the output, or to `sums` [columns][LANES].
 
-    Each of `rows`, one per row of the window that is inside the image, points at its first pixel inside;
-    `filter` points at the first tap of four channels, `bias` at theirs.
+    Each of `rows`, one per row of the window that is inside the image, points at its first pixel inside.
+    `kept` are vectors: four channels of each tap of the filter, and the bias if `Step.bias` has a register.
     """
-    taps, finish = step.kernel[0] * step.kernel[1], step.finish
-    bases = step.bases
-    rows = {f"x{at}": f"%row{row}" for at, (row, _) in enumerate(bases)}
+    finish = step.finish
+    rows = {f"x{at}": f"%row{row}" for at, (row, _) in enumerate(step.bases)}
     body, arguments = finish.arguments(rows)
-    kept = [(f"%f{tap}", f"%filter, i64 {tap * step.pitch}") for tap in range(taps)]
-    if step.bias is not None:
-        del arguments[BIAS]
-        kept.append(("%f", "%bias, i64 0"))
-    values = []
-    for at, (name, place) in enumerate(kept):
-        body += f"  {name} = getelementptr inbounds float, ptr {place}\n"
-        body += f"  %w{at} = load <4 x float>, ptr {name}, align 16, !invariant.load !0\n"
-        values.append(f"%w{at}")
-    for at, (_, part) in enumerate(bases):
+    arguments = {register: value for register, value in arguments.items() if register != BIAS or not step.bias}
+    for at, (_, part) in enumerate(step.bases):
         moved = part * _REACH + CENTRE * (step.style == VECTOR)
         body += f"  %b{at} = add i64 %x{at}, {moved}\n"
         arguments[f"x{at}"] = f"%b{at}"
@@ -130,11 +123,14 @@ def llvm_ir(step: Step) -> str:
     used = range(step.first_sum, step.temporaries.stop)
     clobbers = [f"v{register}" for register in used if register not in sums]
     clobbers += [f"x{_FIRST_SCRATCH + at}" for at in range(_SCRATCHES)]
-    body += call(assembly(step), sums, arguments, clobbers, kept=values) + stored(len(sums), len(arguments))
-    parameters = ", ".join([finish.parameters, *(f"ptr %row{row}" for row in range(step.taps[1] - step.taps[0]))])
+    kept = [f"%kept{at}" for at in range(step.first_sum)]
+    body += call(assembly(step), sums, arguments, clobbers, kept=kept) + stored(len(sums), len(arguments))
+    parameters = [finish.parameters, *(f"ptr %row{row}" for row in range(step.taps[1] - step.taps[0]))]
+    parameters += [f"<4 x float> {name}" for name in kept]
     return (
-        f"{HEADER}define void @{step.name}({parameters}, ptr %filter) alwaysinline {{\n{body}  ret void\n}}\n"
-        "!0 = !{}\n"
+        f"{HEADER}define void @{step.name}({', '.join(parameters)}) alwaysinline {{\n{body}  ret void\n}}\n"
+        f"define <4 x float> @{LOAD}(ptr %at) alwaysinline {{\n"
+        "  %value = load <4 x float>, ptr %at, align 16\n  ret <4 x float> %value\n}\n"
     )
 
 
