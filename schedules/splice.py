@@ -20,7 +20,7 @@ from schedules.epilogue import Epilogue, epilogue_of
 from schedules.frame import Frame
 from schedules.operands import VECTOR
 from schedules.strips import substituted
-from schedules.surgery import at_start, drop_buffer, exists_at_start, is_alone_with, put_in, rewrite, whole_region
+from schedules.surgery import at_start, drop_buffer, exists_at_start, is_alone_with, put_in, rewrite, shared_loops, whole_region
 
 _TILE = "armature.tile"
 _STEPS = "armature.steps"
@@ -68,8 +68,9 @@ def _marked(sch: Schedule) -> Iterator[tuple[SBlockRV, list[LoopRV], str, str]]:
 
 
 def _replace(sch: Schedule, block: SBlockRV, nest: list[LoopRV], name: str, asked: str) -> None:
-    *_, around, steps = sch.get_loops(block)[: -len(nest)]
     (reader,) = sch.get_consumers(block)
+    *_, around, steps = shared_loops(sch, block, reader)
+    own = sch.get_loops(block)[len(shared_loops(sch, block, reader)) :]
     loops = [sch.get(loop) for loop in nest]
     realize, old = loops[-1].body, sch.get(block)
     may_store = is_alone_with(sch, steps, reader)
@@ -88,13 +89,13 @@ def _replace(sch: Schedule, block: SBlockRV, nest: list[LoopRV], name: str, aske
     annotations = {ADDED: 1} if epilogue.finish.adds else {}
     new = SBlock(old.iter_vars, [*reads, *more], writes, old.name_hint, body, annotations=annotations)
     stmt: tirx.Stmt = SBlockRealize(realize.iter_values, predicate, new)
-    for loop in reversed(loops):
+    for loop in map(sch.get, reversed(own)):
         stmt = tirx.For(loop.loop_var, loop.min, 1, tirx.ForKind.SERIAL, stmt)
     if epilogue.finish.stored:
         put_in(sch, steps, stmt)
         drop_buffer(sch, old.body.buffer)
     else:
-        sch.state.replace(sch.get_sref(nest[0]), stmt)
+        sch.state.replace(sch.get_sref(own[0]), stmt)
         store = sch.get(reader).body
         rewrite(sch, reader, tirx.BufferStore(store.buffer, epilogue.rest, store.indices))
     if before:
@@ -141,15 +142,14 @@ def _step_calls(
     pixel = product.a if isinstance(product.a, ir.TensorLoad) else product.a.args[1]
     image, row, _, channel = pixel.indices
     results = _results(block, epilogue, pixel_axis=2)
-    (inner,) = {realize for realize in [loops[-1].body]}
-    start = at_start(inner.iter_values[3], loops)
+    start = at_start(loops[-1].body.iter_values[3], loops)
     taps = [
         tirx.BufferLoad(product.b.source, [tap // frame.kernel[1], tap % frame.kernel[1], start])
         for tap in range(frame.kernel[0] * frame.kernel[1])
     ]
     if epilogue.finish.bias and frame.style != VECTOR:
         bias = epilogue.operands[1 if epilogue.finish.stored else 0]
-        taps.append(tirx.BufferLoad(bias.source, [*bias.indices[:-1], start]))
+        taps.append(tirx.BufferLoad(bias.source, [*([0] * (len(bias.indices) - 1)), start]))
     before, kept = [], []
     for tap in taps:
         kept.append(tirx.Var("kept", "float32x4"))

@@ -46,6 +46,12 @@ def drop_buffer(sch: Schedule, buffer: tirx.Var) -> None:
     rewrite(sch, root, sch.get(root).body, kept)
 
 
+def shared_loops(sch: Schedule, block: SBlockRV, other: SBlockRV) -> list[LoopRV]:
+    """The loops around both of two blocks, from outside."""
+    pairs = zip(sch.get_loops(block), sch.get_loops(other), strict=False)
+    return [loop for loop, same in pairs if sch.get(loop).same_as(sch.get(same))]
+
+
 def is_alone_with(sch: Schedule, around: LoopRV, last: SBlockRV) -> bool:
     """Whether a loop's body is one nest, and after it the nest of the block `last`."""
     body = sch.get(around).body
