@@ -77,12 +77,8 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
 
 
 def _written_out(workload: Workload, columns: int, style: str) -> tuple[int, ...]:
-    """Whether to write the steps out, best first: a single row has no border above or below whose steps LLVM
-    would mix with others, and out-of-order cores take its code as well.
-    """
-    if not _frame(workload, columns, style).fits:
-        return (0,)
-    return (0, 1) if workload["h"] == 1 and style == VECTOR else (1, 0)
+    """Whether to write the steps out, best first."""
+    return (1, 0) if _frame(workload, columns, style).fits else (0,)
 
 
 def _strips(workload: Workload, columns: int) -> list[int]:

@@ -29,7 +29,7 @@ from schedules.operands import (
     WEIGHTS,
     Load,
     Operands,
-    load_vector,
+    load_text,
 )
 from targets.cores import Core, lineage
 
@@ -50,6 +50,8 @@ def style_of(core: Core) -> str:
 MAX_OFFSET = 4095 * 8
 """Bytes that `ldr` of 64 bits reaches from its base (Arm ARM, C6.2: imm12, scaled by 8)."""
 _COUNT = "x11"
+UNROLLED = 8
+"""Rounds up to which a core that issues in order has no loop: it waits for the branch's instructions."""
 
 
 @dataclass(frozen=True)
@@ -118,66 +120,75 @@ def assembly(tile: Tile) -> list[str]:
     operands = tile.operands
     multiply_adds = operands.multiply_adds(tile.sums[0][0])
     loads = operands.loads()
+    last = [load for load in loads if not load.ahead]
     lines = _before([load for load in loads if load.ahead], tile)
-    if tile.depth > STEP:
-        lines += ["1:", *_round(multiply_adds, loads)]
+    rounds = tile.depth // STEP - 1
+    if tile.style != VECTOR and rounds < UNROLLED:
+        lines += [line for at in range(rounds) for line in _round(multiply_adds, loads, at)]
+        lines += _round(multiply_adds, last, rounds)
+    else:
+        lines += ["1:", *_round(multiply_adds, loads, 0)] if rounds else []
         lines += [
             f"subs {_COUNT}, {_COUNT}, #1",
             f"add {PIXELS}, {PIXELS}, #{STEP * BYTES}",
             f"add {WEIGHTS}, {WEIGHTS}, #{STEP * tile.columns * BYTES}",
             "b.ne 1b",
-        ]
-    lines += _round(multiply_adds, [load for load in loads if not load.ahead])
+        ] if rounds else []
+        lines += _round(multiply_adds, last, 0)
     return lines + tile.finish.lines(tile.sums, range(operands.registers))
 
 
 def _before(loads: list[Load], tile: Tile) -> list[str]:
     """What the first round needs: the sums' start, and its operands."""
+    first, *others = tile.sums
+    texts = [load.text(0) for load in loads]
+    if not tile.finish.bias:
+        zeros = [f"movi v{register}.4s, #0" for row in tile.sums for register in row]
+        return _beside(texts, zeros)
     if tile.style == VECTOR:
-        return [
-            load_vector(register, BIAS, panel * 16) if tile.finish.bias else _zero(register)
+        starts = [
+            load_text(f"ldr q{register}, [{BIAS}, #{{}}]", panel * 16)
             for row in tile.sums
             for panel, register in enumerate(row)
-        ] + [load.first for load in loads]
-    if not tile.finish.bias:
-        return _beside(loads, [_zero(register) for row in tile.sums for register in row])
-    first, *others = tile.sums
-    biases: list[str] = []
-    for panel, (register, scratch) in enumerate(zip(first, SCRATCH[::-1], strict=False)):
-        biases.append(f"ldr d{register}, [{BIAS}, #{panel * 16}]")
-        biases.append(f"ldr {scratch}, [{BIAS}, #{panel * 16 + 8}]")
-    inserts = [f"ins v{register}.d[1], {scratch}" for register, scratch in zip(first, SCRATCH[::-1], strict=False)]
+        ]
+        return starts + texts
+    halves = list(zip(first, SCRATCH[::-1], strict=False))
+    biases = [
+        line
+        for panel, (register, scratch) in enumerate(halves)
+        for line in (
+            f"ldr d{register}, [{BIAS}, #{panel * 16}]",
+            f"ldr {scratch}, [{BIAS}, #{panel * 16 + 8}]",
+        )
+    ]
+    inserts = [f"ins v{register}.d[1], {scratch}" for register, scratch in halves]
     copies = [
         f"mov v{register}.16b, v{source}.16b"
         for row in others
         for register, source in zip(row, first, strict=True)
     ]
-    return biases + _beside(loads, inserts + copies)
+    return biases + _beside(texts, inserts + copies)
 
 
-def _zero(register: int) -> str:
-    return f"movi v{register}.4s, #0"
-
-
-def _beside(loads: list[Load], waiting: list[str]) -> list[str]:
+def _beside(loads: list[str], waiting: list[str]) -> list[str]:
     """Every load beside an instruction that starts a sum."""
     lines: list[str] = []
     late: list[str] = []
     for load in loads:
-        if load.first.startswith("ins"):
-            late.append(load.first)
+        if load.startswith("ins"):
+            late.append(load)
         else:
-            lines.append(load.first)
-            lines += waiting[:1]
+            lines += [load, *waiting[:1]]
             waiting = waiting[1:]
         if len(late) > 2:
             lines.append(late.pop(0))
     return lines + waiting + late
 
 
-def _round(multiply_adds: list[str], loads: list[Load]) -> list[str]:
+def _round(multiply_adds: list[str], loads: list[Load], rounds: int) -> list[str]:
+    """A round's instructions, so many rounds after the one that the bases point at."""
     lines: list[str] = []
     for at, multiply_add in enumerate(multiply_adds):
-        lines += [load.text for load in loads if load.place == at]
+        lines += [load.text(rounds + load.ahead) for load in loads if load.place == at]
         lines.append(multiply_add)
     return lines

@@ -33,10 +33,16 @@ class Load:
     """The multiply-add of the round before which it goes."""
     ahead: bool
     """Whether it loads what the next round needs, and so goes before the first one too."""
-    first: str
-    """Its text before the first round."""
-    text: str
-    """Its text in a round."""
+    template: str
+    """Its text, with a place for the offset in bytes."""
+    offset: int
+    """From the base, of what the first round needs."""
+    pitch: int
+    """Bytes to what the next round needs."""
+
+    def text(self, rounds: int) -> str:
+        """The load of what is needed so many rounds after the one that the bases point at."""
+        return load_text(self.template, self.offset + rounds * self.pitch)
 
 
 @dataclass(frozen=True)
@@ -54,9 +60,12 @@ class _Vector:
     """Bytes to the next round's."""
 
 
-def load_vector(register: int, base: str, offset: int) -> str:
-    """A load of 128 bits: by Neoverse N1's guide `ldr` with an offset takes a micro-operation more."""
-    return f"{'ldur' if -256 <= offset < 256 else 'ldr'} q{register}, [{base}, #{offset}]"
+def load_text(template: str, offset: int) -> str:
+    """A load at an offset. By Neoverse N1's guide `ldr` of 128 bits takes one micro-operation more than
+    `ldur`, which does not reach as far.
+    """
+    text = template.format(offset)
+    return text.replace("ldr q", "ldur q") if -256 <= offset < 256 else text
 
 
 @dataclass(frozen=True)
@@ -136,12 +145,9 @@ class Operands:
         """Each as soon as its register is free: such a core finds what can go beside it by itself."""
         length = self._length
         for vector in sorted(self._vectors(), key=lambda vector: vector.free % length):
+            template = f"ldr q{vector.register}, [{vector.base}, #{{}}]"
             ahead = vector.free < length
-            first, now = (
-                load_vector(vector.register, vector.base, offset)
-                for offset in (vector.offset, vector.offset + vector.pitch * ahead)
-            )
-            yield Load(vector.free % length, ahead, first, now)
+            yield Load(vector.free % length, ahead, template, vector.offset, vector.pitch)
 
     def _slots(self, vectors: list[_Vector]) -> list[int]:
         """The multiply-add before which each vector is loaded, counted from the start of the round that frees
@@ -180,7 +186,4 @@ class Operands:
                 (slot + 1, f"ldr {scratch}, [{vector.base}, #{{}}]", 8),
                 (insert, f"ins v{vector.register}.d[1], {scratch}", 0),
             ):
-                ahead = place < length
-                offset = vector.offset + part
-                now = offset + vector.pitch * ahead
-                yield Load(place % length, ahead, text.format(offset), text.format(now))
+                yield Load(place % length, place < length, text, vector.offset + part, vector.pitch)

@@ -13,7 +13,7 @@ from functools import cached_property
 from schedules.finish import BIAS, Finish
 from schedules.inline import HEADER, call, stored
 from schedules.microkernel import PAIRED, VECTOR, VECTORS
-from schedules.operands import CENTRE, load_vector
+from schedules.operands import CENTRE, load_text
 
 MAX_TAPS = 9
 """Filters of more taps do not stay in registers."""
@@ -253,7 +253,7 @@ class _Issue:
         if not self.step.finish.bias:
             return [f"movi v{target}.4s, #0"]
         if self.step.bias is None:
-            return [load_vector(target, BIAS, 0)]
+            return [f"ldur q{target}, [{BIAS}]"]
         return [f"mov v{target}.16b, v{self.step.bias}.16b"]
 
     def _multiply(self) -> list[str]:
@@ -276,7 +276,8 @@ class _Issue:
         if self.step.style == VECTOR:
             self.ready[pixel] = self.cycle  # an out-of-order core waits by itself
             base, offset = self.step.base(pixel)
-            return [load_vector(self.registers[pixel], f"x{self.step.bases.index(base)}", offset - CENTRE)]
+            template = f"ldr q{self.registers[pixel]}, [x{self.step.bases.index(base)}, #{{}}]"
+            return [load_text(template, offset - CENTRE)]
         self.halves[pixel] = self.cycle + self.LOADED
         return [f"ldr d{self.registers[pixel]}, {self._address(pixel, 0)}"]
 
