@@ -7,6 +7,8 @@ the scheduled kernel, or refused:
   indices is one to one;
 - nothing reads the output;
 - the parameter is read by that store alone, at the store's own indices.
+
+A written-out loop is known to keep to this (`schedules.splice.ADDED`); nothing else may name either buffer.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ import tvm_ffi
 from tvm import ir, s_tir, sym, tirx
 from tvm.sym.iter_affine_map import IterMapLevel
 
+from schedules.splice import ADDED
+
 Loops = Mapping[tirx.Var, ir.Range]
 
 
@@ -25,9 +29,17 @@ def overwritable(kernel: tirx.PrimFunc) -> tuple[int, ...]:
     *parameters, output = kernel.params
     if not isinstance(kernel.body, s_tir.SBlockRealize):
         return ()
+    blocks = list(_blocks(kernel.body.block.body, {}))
+    adders = [realize.block for realize, _ in blocks if ADDED in realize.block.annotations]
+    if adders:
+        return tuple(
+            position
+            for position, parameter in enumerate(parameters)
+            if _alike(parameter, output) and _is_added(kernel.body, adders, parameter, output)
+        )
     writers = [
         (realize, loops)
-        for realize, loops in _blocks(kernel.body.block.body, {})
+        for realize, loops in blocks
         if isinstance(realize.block.body, tirx.BufferStore) and realize.block.body.buffer.same_as(output)
     ]
     if len(writers) != 1 or _occurrences(kernel.body, output) != 1 or not _writes_once(*writers[0]):
@@ -52,6 +64,17 @@ def _blocks(statement: tirx.Stmt, loops: Loops) -> Iterator[tuple[s_tir.SBlockRe
     elif isinstance(statement, s_tir.SBlockRealize):
         yield statement, loops
         yield from _blocks(statement.block.body, loops)
+
+
+def _is_added(
+    body: tirx.Stmt, adders: list[s_tir.SBlock], parameter: ir.Expr, output: ir.Expr
+) -> bool:
+    """Whether a written-out loop adds `parameter` to what it stores in `output`, and is alone to name them."""
+    if len(adders) != 1 or not adders[0].reads[-1].source.same_as(parameter):
+        return False
+    return all(
+        _occurrences(body, buffer) == _occurrences(adders[0].body, buffer) for buffer in (parameter, output)
+    )
 
 
 def _writes_once(realize: s_tir.SBlockRealize, loops: Loops) -> bool:
