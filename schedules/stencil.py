@@ -176,6 +176,7 @@ class _Issue:
 
     LOADED, COPIED, INSERTED, SUMMED = 4, 3, 3, 4  # cycles: ldr d or q, ldr x, ins, fmla to its own sum
     AHEAD = 4  # pixels under way, at least
+    LEAD = 4  # multiply-adds between a load of 128 bits and its use: loads spread out, the core looks ahead
 
     def __init__(self, step: Step) -> None:
         registers = _registers(step)
@@ -186,6 +187,9 @@ class _Issue:
             pixel: f"x{_FIRST_SCRATCH + at % _SCRATCHES}" for at, pixel in enumerate(self.waiting)
         }
         self.starts = self._starts()
+        self.needed: dict[tuple[int, int], int] = {}
+        for at, (_, _, pixel) in enumerate(step.products):
+            self.needed.setdefault(pixel, at)
         self.at = 0  # multiply-adds issued
         self.cycle = 0
         self.halves: dict[tuple[int, int], int] = {}  # lower half under way, upper one not yet asked for
@@ -269,6 +273,8 @@ class _Issue:
     def _load(self) -> list[str]:
         """The next pixel, or the lower half of it."""
         if not self.waiting or self.starts[self.waiting[0]] > self.at:
+            return []
+        if self.step.style == VECTOR and self.needed[self.waiting[0]] > self.at + self.LEAD:
             return []
         if len(self.halves) + len(self.pending) == _SCRATCHES:
             return []
