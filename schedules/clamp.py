@@ -16,9 +16,8 @@ from tvm_ffi import structural_map
 def by_bits(body: tirx.Stmt) -> tirx.Stmt:
     """`body` with every minimum and maximum of a float32 and a constant from zero up taken of their bits.
 
-    A negative float is a negative integer, so it is below such a constant either way. Exact for all but NaN:
-    one that is positive is above the constant here, one that is negative below, and float instructions give
-    the constant for either.
+    A negative float is a negative integer, so it is below such a constant either way. Exact for all but NaN,
+    which counts as above every number or, with its sign set, as below; float instructions give the constant.
     """
     return structural_map(body, ((ir.prim.expr.Max, _of_bits), (ir.prim.expr.Min, _of_bits)))
 

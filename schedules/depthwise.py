@@ -12,7 +12,7 @@ from tvm.s_tir import Schedule
 
 from schedules.frame import Frame
 from schedules.kernel import LANES, Decisions, Workload, anchor, workload_of
-from schedules.microkernel import STYLES, VECTOR, style_of
+from schedules.microkernel import STYLES, style_of
 from schedules.space import Decider, dividing_first
 from schedules.splice import mark_steps
 from schedules.tile import fold_epilogue, partition, unroll_all

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import tvm_ffi
 from tvm import ir, tirx
-from tvm.s_tir import SBlock, Schedule
-from tvm.s_tir.schedule import SBlockRV
+from tvm.s_tir import SBlock
 
 from schedules.clamp import bound_bits
 from schedules.finish import ADD, MAX, MIN, Finish
@@ -57,9 +56,7 @@ def epilogue_of(block: SBlock, sums: tirx.Var, may_store: bool) -> Epilogue:
     return Epilogue(finish, tuple(start), tuple(loads[0].indices), rest)
 
 
-def _without_bias(
-    value: ir.Expr, loads: Sequence[ir.TensorLoad]
-) -> tuple[ir.TensorLoad | None, ir.Expr]:
+def _without_bias(value: ir.Expr, loads: Sequence[ir.TensorLoad]) -> tuple[ir.TensorLoad | None, ir.Expr]:
     """The bias that is added to every sum, and what is made of the sum that has it; None and all of `value`
     if there is none.
     """

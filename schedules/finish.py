@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 BIAS, OUTPUT, OTHER, PITCH = "x20", "x21", "x22", "x23"
 """The general registers that hold the addresses of a panel's biases, of the output, and of what is added to
@@ -41,7 +42,12 @@ class Finish:
         """Of a function: `%sums` (of the first pixel), and as far as they are wanted `%next` (the second
         pixel's output), `%bias` and `%other`.
         """
-        wanted = {"%sums": True, "%next": self.stored, "%bias": self.bias, "%other": self.stored and self.adds}
+        wanted = {
+            "%sums": True,
+            "%next": self.stored,
+            "%bias": self.bias,
+            "%other": self.stored and self.adds,
+        }
         return ", ".join(f"ptr {name}" for name, is_wanted in wanted.items() if is_wanted)
 
     def arguments(self, pointers: Mapping[str, str]) -> tuple[str, dict[str, str]]:
@@ -70,27 +76,35 @@ class Finish:
         unused = iter(free)
         bounds = {bound: next(unused) for operation, bound in self.operations if operation != ADD}
         found = [line for bound, register in bounds.items() for line in constant(bound, register)]
-        stages: list[Callable[[int], list[str]]] = []
+        stages: list[_Stage] = []
         for operation, bound in self.operations:
+            operands = (
+                [[bounds[bound]] * len(pixels[0])]
+                if operation != ADD
+                else [[next(unused) for _ in pixels[0]] for _ in range(_LAG + 1)]
+            )
             if operation == ADD:
-                others = [[next(unused) for _ in pixels[0]] for _ in range(_LAG + 1)]
-                stages.append(lambda at, o=others: [f"ld1 {_vectors(o[at % len(o)])}, [{OTHER}], {PITCH}"])
-                stages.append(_stage(operation, pixels, others))
-            else:
-                stages.append(_stage(operation, pixels, bounds[bound]))
-        stages.append(lambda at: [f"st1 {_vectors(pixels[at])}, [{OUTPUT}], {PITCH}"])
-        return found + [line for stage, at in _staggered(len(stages), len(pixels)) for line in stages[stage](at)]
+                stages.append(partial(_moved, "ld1", operands, OTHER))
+            stages.append(partial(_done, operation, pixels, operands))
+        stages.append(partial(_moved, "st1", pixels, OUTPUT))
+        return found + [
+            line for stage, at in _staggered(len(stages), len(pixels)) for line in stages[stage](at)
+        ]
 
 
-def _stage(
-    operation: str, pixels: Sequence[Sequence[int]], operands: Sequence[Sequence[int]] | int
-) -> Callable[[int], list[str]]:
-    def lines(at: int) -> list[str]:
-        sums = pixels[at]
-        others = [operands] * len(sums) if isinstance(operands, int) else operands[at % len(operands)]
-        return [f"{operation} v{one}.4s, v{one}.4s, v{other}.4s" for one, other in zip(sums, others, strict=True)]
+_Registers = Sequence[Sequence[int]]
+_Stage = Callable[[int], list[str]]
+"""The instructions for the pixel of a number."""
 
-    return lines
+
+def _moved(instruction: str, registers: _Registers, base: str, pixel: int) -> list[str]:
+    vectors = ", ".join(f"v{register}.4s" for register in registers[pixel % len(registers)])
+    return [f"{instruction} {{{vectors}}}, [{base}], {PITCH}"]
+
+
+def _done(operation: str, pixels: _Registers, operands: _Registers, pixel: int) -> list[str]:
+    pairs = zip(pixels[pixel], operands[pixel % len(operands)], strict=True)
+    return [f"{operation} v{one}.4s, v{one}.4s, v{other}.4s" for one, other in pairs]
 
 
 def _staggered(stages: int, pixels: int) -> Iterator[tuple[int, int]]:
@@ -101,8 +115,8 @@ def _staggered(stages: int, pixels: int) -> Iterator[tuple[int, int]]:
                 yield stage, start - _LAG * stage
 
 
-def _vectors(registers: Sequence[int]) -> str:
-    return "{" + ", ".join(f"v{register}.4s" for register in registers) + "}"
+SUMS_ONLY = Finish()
+"""All of an epilogue is left to LLVM."""
 
 
 def constant(bits: int, register: int) -> list[str]:

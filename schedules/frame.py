@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from schedules.kernel import LANES
-from schedules.stencil import Step
+from schedules.step import Step
 
 MAX_KINDS = 12
 """Kinds of step that are written out in one kernel: more is more code than an instruction cache likes."""

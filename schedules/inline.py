@@ -18,8 +18,8 @@ def call(
     """The value `%r` of a call of the assembly `lines`, as LLVM IR: a structure that begins with `sums`.
 
     `sums` are vector registers. `arguments` are i64 values by the general register they come in, which the
-    assembly may change; `starts`, if any, are the values that the sums come in with. `kept` come in v0 and up,
-    and stay.
+    assembly may change; `starts`, if any, are the values that the sums come in with. `kept` come in v0 and
+    up, and stay.
     """
     count, registers = len(sums), list(arguments)
     results = ", ".join(["<4 x float>"] * count + ["i64"] * len(registers))
@@ -32,11 +32,12 @@ def call(
     values += [f"<4 x float> {value}" for value in kept]
     text = "\\0A".join(lines)
     constraints = ",".join(outputs + tied + others)
-    return f'  %r = call {{ {results} }} asm sideeffect "{text}", "{constraints}"({", ".join(values)}) noduplicate\n'
+    called = f'asm sideeffect "{text}", "{constraints}"({", ".join(values)})'
+    return f"  %r = call {{ {results} }} {called} noduplicate\n"
 
 
 def result(count: int, arguments: int, at: int) -> str:
-    """The value `%v{at}` of the result's element `at`, as LLVM IR; `count` sums and `arguments` were passed."""
+    """The value `%v{at}` of the result's element `at`, as LLVM IR; there are `count` sums, `arguments`."""
     results = ", ".join(["<4 x float>"] * count + ["i64"] * arguments)
     return f"  %v{at} = extractvalue {{ {results} }} %r, {at}\n"
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schedules.finish import BIAS, Finish
+from schedules.finish import BIAS, SUMS_ONLY, Finish
 from schedules.inline import HEADER, call, stored
 from schedules.kernel import LANES
 from schedules.operands import (
@@ -63,7 +63,7 @@ class Tile:
     depth: int
     pitch: int
     style: str
-    finish: Finish = Finish()
+    finish: Finish = SUMS_ONLY
 
     @property
     def name(self) -> str:
@@ -128,12 +128,16 @@ def assembly(tile: Tile) -> list[str]:
         lines += _round(multiply_adds, last, rounds)
     else:
         lines += ["1:", *_round(multiply_adds, loads, 0)] if rounds else []
-        lines += [
-            f"subs {_COUNT}, {_COUNT}, #1",
-            f"add {PIXELS}, {PIXELS}, #{STEP * BYTES}",
-            f"add {WEIGHTS}, {WEIGHTS}, #{STEP * tile.columns * BYTES}",
-            "b.ne 1b",
-        ] if rounds else []
+        lines += (
+            [
+                f"subs {_COUNT}, {_COUNT}, #1",
+                f"add {PIXELS}, {PIXELS}, #{STEP * BYTES}",
+                f"add {WEIGHTS}, {WEIGHTS}, #{STEP * tile.columns * BYTES}",
+                "b.ne 1b",
+            ]
+            if rounds
+            else []
+        )
         lines += _round(multiply_adds, last, 0)
     return lines + tile.finish.lines(tile.sums, range(operands.registers))
 

@@ -19,8 +19,18 @@ from schedules.clamp import by_bits
 from schedules.epilogue import Epilogue, epilogue_of
 from schedules.frame import Frame
 from schedules.operands import VECTOR
+from schedules.step import Step
 from schedules.strips import substituted
-from schedules.surgery import at_start, drop_buffer, exists_at_start, is_alone_with, put_in, rewrite, shared_loops, whole_region
+from schedules.surgery import (
+    at_start,
+    drop_buffer,
+    exists_at_start,
+    is_alone_with,
+    put_in,
+    rewrite,
+    shared_loops,
+    whole_region,
+)
 
 _TILE = "armature.tile"
 _STEPS = "armature.steps"
@@ -137,7 +147,7 @@ def _step_calls(
     """The kinds of step, told apart by where the step is; filters are loaded once for all steps of a row."""
     frame = Frame.read(asked)
     epilogue = epilogue_of(reader, block.body.buffer, may_store)
-    y, x, c, r, s = (axis.var for axis in block.iter_vars[1:])
+    y, x, r = (block.iter_vars[at].var for at in (1, 2, 4))
     product = block.body.value.b
     pixel = product.a if isinstance(product.a, ir.TensorLoad) else product.a.args[1]
     image, row, _, channel = pixel.indices
@@ -155,7 +165,7 @@ def _step_calls(
         kept.append(tirx.Var("kept", "float32x4"))
         before.append(tirx.Bind(kept[-1], tirx.call_extern("float32x4", stencil.LOAD, tirx.address_of(tap))))
 
-    def call(step: stencil.Step) -> tirx.Stmt:
+    def call(step: Step) -> tirx.Stmt:
         column = x * frame.stride[1] - frame.padding[1] + step.pixels[0]
         rows = [
             tirx.BufferLoad(pixel.source, [image, substituted(row, r, tirx.const(tap)), column, channel])

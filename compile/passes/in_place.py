@@ -66,10 +66,8 @@ def _blocks(statement: tirx.Stmt, loops: Loops) -> Iterator[tuple[s_tir.SBlockRe
         yield from _blocks(statement.block.body, loops)
 
 
-def _is_added(
-    body: tirx.Stmt, adders: list[s_tir.SBlock], parameter: ir.Expr, output: ir.Expr
-) -> bool:
-    """Whether a written-out loop adds `parameter` to what it stores in `output`, and is alone to name them."""
+def _is_added(body: tirx.Stmt, adders: list[s_tir.SBlock], parameter: ir.Expr, output: ir.Expr) -> bool:
+    """Whether a written-out loop adds `parameter` to what it stores in `output`, and alone names them."""
     if len(adders) != 1 or not adders[0].reads[-1].source.same_as(parameter):
         return False
     return all(
