@@ -19,7 +19,7 @@ def call(
 
     `sums` are vector registers. `arguments` are i64 values by the general register they come in, which the
     assembly may change; `starts`, if any, are the values that the sums come in with. `kept` come in v0 and
-    up, and stay.
+    up, and stay. It is not duplicated: LLVM takes it all for one instruction, and would unroll loops with it.
     """
     count, registers = len(sums), list(arguments)
     results = ", ".join(["<4 x float>"] * count + ["i64"] * len(registers))

@@ -69,14 +69,29 @@ def spills(loop: list[str]) -> list[str]:
     return [line for line in loop if re.match(r"(str|stp|stur|ldr|ldp|ldur)\s+[qdsv]\d.*\[sp", line)]
 
 
-def test_pointwise_loop_is_56_multiply_adds_of_71_instructions():
-    loops = [loop for loop in innermost_loops(assembly(POINTWISE)) if count(loop, "fmla")]
+@pytest.mark.parametrize("name", ["cortex-a72", "cortex-a76"])
+def test_pointwise_loop_is_56_multiply_adds_of_75_instructions(name):
+    loops = [loop for loop in innermost_loops(assembly(POINTWISE, find_core(name))) if count(loop, "fmla")]
     assert loops
     for loop in loops:  # of whole blocks of tiles, and of the last block
         assert count(loop, "fmla") == 56  # 7 pixels x 8 output channels / 4 lanes x 4 input channels
-        assert len(loop) <= 72
+        assert count(loop, "ldr") + count(loop, "ldur") == 15  # 7 pixels and 8 vectors of weights
+        assert len(loop) == 56 + 15 + 4
         assert not spills(loop)
-        assert not [line for line in loop if line.startswith("st")]
+
+
+@pytest.mark.parametrize("name", ["cortex-a53", "cortex-a55", "cortex-a72", "cortex-a76"])
+def test_pointwise_sum_is_two_vector_operations_besides_its_products(name):
+    for tile in written_out(assembly(POINTWISE, find_core(name))):
+        sums = count(tile, "smax")
+        assert sums in (14, 16)
+        assert count(tile, "smin") == sums
+        assert count(tile, "st1") == sums // 2  # two panels of a pixel at once
+        assert not count(tile, "fadd") + count(tile, "fmaxnm") + count(tile, "fminnm")
+        # A load each, or copies of the first pixel's, which go beside loads.
+        loads = sum(line.startswith("ldur") and "[x20" in line for line in tile)
+        assert (loads, count(tile, "mov")) in ((sums, 0), (0, sums - 2))
+        assert not [line for line in tile if "[sp" in line]
 
 
 @pytest.mark.parametrize(("name", "least"), [("cortex-a53", 0.76), ("cortex-a55", 0.94)])
@@ -94,13 +109,21 @@ def test_pointwise_loop_on_in_order_cores_loads_by_halves(name, least):
 
 @pytest.mark.parametrize("name", ["cortex-a53", "cortex-a55", "cortex-a72", "cortex-a76"])
 def test_depthwise_steps_keep_their_filter_in_registers(name):
-    steps = written_out(assembly(DEPTHWISE, find_core(name)))
-    inside = [step for step in steps if count(step, "fmla") + count(step, "fmul") == 63]
+    source = assembly(DEPTHWISE, find_core(name))
+    inside = [step for step in written_out(source) if count(step, "fmla") + count(step, "fmul") == 63]
     assert inside, "no step of seven outputs by nine taps"
     for step in inside:
-        loads = [line for line in step if re.match(r"ldr\s+[qd]", line)]
+        loads = [line for line in step if re.match(r"ldu?r\s+[qd]\d+, \[x[0-4]\W", line)]
         assert len(loads) == 27  # each pixel once, no weight
-        assert not [line for line in step if "[sp" in line or line.startswith("st")]
+        assert count(step, "smax") == count(step, "smin") == count(step, "st1") == 7
+        assert not count(step, "fadd")
+        assert not [line for line in step if "[sp" in line]
+    for loop in innermost_loops(source):  # steps along a row: their filter is loaded before
+        if any(count(loop, name) for name in ("fmla", "fmul")):
+            outside = [
+                line for line in loop if line not in {line for step in written_out(source) for line in step}
+            ]
+            assert not [line for line in outside if re.match(r"ld[rp]\s+q", line)]
 
 
 @pytest.mark.parametrize("case", EVERY_KIND, ids=str)
