@@ -180,7 +180,7 @@ def test_point_that_was_chosen_has_a_trace_as_if_it_were_drawn():
 def test_draws_that_do_not_go_together_are_refused():
     (postproc,) = space_generator(CORES[0]).postprocs
     point = drawn(KERNELS[str(CASES[0])](), CORES[0], 1)
-    point.annotate(point.get_sblock("root"), "armature.draw.rows", 1000)
+    point.annotate(point.get_sblock("root"), "armature.draw.columns", 1000)
     assert not postproc.apply(point)
 
 
