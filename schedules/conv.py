@@ -1,7 +1,8 @@
-"""Convolution with a window over all input channels (the stem, dense 3x3), and grouped convolution.
+"""Convolution with a window over all input channels of NHWC pixels (dense 3x3), and grouped convolution.
 
-The same register tile as the pointwise kernel's, of neighbouring outputs along a row by output channels;
-the window's taps and the input channels are summed inside. Borders are cut off as in the depthwise kernel.
+A matrix product as the pointwise kernel is, once for each tap of the window: the sums of `rows` outputs,
+neighbours in the order of memory, by `columns` channels stay in registers over the taps. What is
+multiplied is pixel_tile.py's. A tap is skipped where it lies beside the image for a whole tile.
 """
 
 from __future__ import annotations
@@ -9,107 +10,114 @@ from __future__ import annotations
 from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
 
-from schedules.kernel import CHANNEL_MULTIPLE, LANES, Decisions, Workload, anchor, round_up
-from schedules.space import Decider, dividing_first
-from schedules.tile import fold_epilogue, partition, unroll_all
+from schedules.kernel import CHANNEL_MULTIPLE, LANES, Decisions, Workload, anchor, round_up, workload_of
+from schedules.microkernel import style_of
+from schedules.pixel_tile import choose, tiles
+from schedules.space import Decider
+from schedules.splice import mark_pixel_tile
+from schedules.tile import fold_epilogue, partition, unroll_all, vectorize_channels
+from schedules.traffic import Product, Walk
 from schedules.window import Window, padded_load
 from targets.cores import Core
 
 KIND = "conv"
 
-COLUMNS = (7, 8, 6, 5, 4)
-"""Outputs along a row per tile, best first."""
-PANELS = (8, 16, 12)
-"""Output channels per panel, best first."""
-MAX_SUMS = 24
-"""Vector registers for sums, which leaves some for the operands."""
-STEPS = (4, 2, 8)
-"""Input channels per round of the inner loop, best first."""
-UNROLLED_TAPS = 32
-"""A sum of at most so many products (a stem's 3x3x3) is unrolled whole."""
+COLUMNS = (8, 12, 4)
+"""Output channels per panel."""
+WALKS = 6
+"""Orders of loops in the space: those of the least traffic."""
 
 
-def define(
-    data: te.Tensor, weight: te.Tensor, channels: int, window: Window, groups: int, channels_last: bool = True
-) -> te.Tensor:
+def define(data: te.Tensor, weight: te.Tensor, channels: int, window: Window, groups: int = 1) -> te.Tensor:
     """The kernel before scheduling.
 
-    `data` is [batch, height, width, inputs], or [batch, inputs, height, width] unless `channels_last`: a
-    stem reads the user's image as it is. `weight` is [kernel height, kernel width, inputs / groups,
-    outputs], its outputs rounded up to CHANNEL_MULTIPLE with zeros. Returns [batch, height', width',
-    channels].
+    `data` is [batch, height, width, inputs]; `weight` is [kernel height, kernel width, inputs / groups,
+    outputs], its outputs rounded up to CHANNEL_MULTIPLE with zeros. Of several groups, each must have outputs
+    in multiples of LANES, and nothing is filled up. Returns [batch, height', width', channels].
     """
-    extents = [int(extent) for extent in data.shape]
-    batch = extents[0]
-    size = (extents[1], extents[2]) if channels_last else (extents[2], extents[3])
-    kernel_height, kernel_width, depth, padded_channels = (int(extent) for extent in weight.shape)
-    out_height, out_width = window.output_size(*size)
-    per_group = channels // groups
-    r = te.reduce_axis((0, kernel_height), name="r")
-    s = te.reduce_axis((0, kernel_width), name="s")
+    batch, height, width, _ = (int(extent) for extent in data.shape)
+    depth, padded = int(weight.shape[2]), int(weight.shape[3])
+    out_height, out_width = window.output_size(height, width)
+    area, per_group = out_height * out_width, channels // groups
+    r = te.reduce_axis((0, window.kernel[0]), name="r")
+    s = te.reduce_axis((0, window.kernel[1]), name="s")
     k = te.reduce_axis((0, depth), name="k")
 
-    def product(b: tirx.Var, y: tirx.Var, x: tirx.Var, n: tirx.Var) -> ir.Expr:
-        source = k if groups == 1 else tirx.min(n // per_group, groups - 1) * depth + k
-
-        def read(row: ir.Expr, column: ir.Expr) -> ir.Expr:
-            return data[(b, row, column, source) if channels_last else (b, source, row, column)]
-
-        pixel = padded_load(read, size, window, (y, x), (r, s))
+    def product(m: tirx.Var, n: tirx.Var) -> ir.Expr:
+        source = k if groups == 1 else n // per_group * depth + k
+        place = m % area // out_width, m % out_width
+        pixel = padded_load(
+            lambda row, column: data[m // area, row, column, source], (height, width), window, place, (r, s)
+        )
         return te.sum(pixel * weight[r, s, k, n], axis=[r, s, k])
 
     shape = {"h": out_height, "w": out_width, "k": depth, "n": channels, **window.shape()}
     if groups > 1:
         shape["groups"] = groups
-    outputs = batch * out_height * out_width * channels
-    taps = kernel_height * kernel_width * depth
-    total = anchor(KIND, (batch, out_height, out_width, padded_channels), product, shape, outputs * taps)
+    taps = window.kernel[0] * window.kernel[1] * depth
+    details = {"batch": batch, "height": height, "width": width}
+    extents = (batch * area, padded)
+    total = anchor(KIND, extents, product, shape, batch * area * channels * taps, details)
     return te.compute(
-        (batch, out_height, out_width, channels), lambda b, y, x, n: total[b, y, x, n], name="pixels"
+        (batch, out_height, out_width, channels),
+        lambda b, y, x, n: total[(b * out_height + y) * out_width + x, n],
+        name="pixels",
     )
 
 
-def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:  # noqa: ARG001
-    """The tile and the input channels per round."""
-    columns = decider.choose("columns", dividing_first(workload["w"], COLUMNS))
-    padded = round_up(workload["n"], CHANNEL_MULTIPLE)
-    panels = [each for each in PANELS if padded % each == 0 and columns * each // LANES <= MAX_SUMS]
-    return {
-        "columns": columns,
-        "channels": decider.choose("channels", panels),
-        "step": decider.choose("step", STEPS),
-    }
+def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
+    """The outputs of a tile, the load style, and what is walked together."""
+    found = tiles(_outputs(workload), _padded(workload), workload["k"], COLUMNS, style_of(core))
+    tile = choose(decider, found)
+    walks = _walks(workload, core, tile.rows, tile.columns)
+    chosen = walks[decider.choose("walk", range(min(len(walks), WALKS)))]
+    return {**tile.decisions(), "tiles": chosen.tiles, "panels": chosen.panels}
+
+
+def _per_group(workload: Workload) -> int:
+    return workload["n"] // workload.shape.get("groups", 1)
+
+
+def _outputs(workload: Workload) -> int:
+    return workload.details["batch"] * workload["h"] * workload["w"]
+
+
+def _padded(workload: Workload) -> int:
+    """Output channels of a group that are computed."""
+    return round_up(_per_group(workload), LANES if "groups" in workload.shape else CHANNEL_MULTIPLE)
+
+
+def _walks(workload: Workload, core: Core, rows: int, columns: int) -> list[Walk]:
+    """Of the tiles and of the panels of one group."""
+    tiles = -(-_outputs(workload) // rows)
+    panels = _padded(workload) // columns
+    taps = workload["kernel"] * workload.shape.get("kernel_width", workload["kernel"])
+    return Product(rows, tiles, columns, panels, workload["k"], taps).walks(core)
 
 
 def schedule(sch: Schedule, decisions: Decisions) -> None:
-    """Lay the kernel out: rows, channel panels, tiles along the row, the window's sum inside."""
-    columns, channels = decisions["columns"], decisions["channels"]
+    """Lay the kernel out: groups, panels and tiles as they are walked, the window's taps inside."""
+    workload = workload_of(sch)
+    assert workload is not None
+    rows, columns = decisions["rows"], decisions["columns"]
     total = sch.get_sblock(KIND)
-    sch.transform_layout(total, ("read", 1), lambda r, s, k, n: (n // channels, r, s, k, n % channels))
+    sch.transform_layout(total, ("read", 1), lambda r, s, k, n: (n // columns, r, s, k, n % columns))
     output = fold_epilogue(sch, total)
-    batch, y, x, n = sch.get_loops(output)
-    tile, column = sch.split(x, [None, columns])
-    panel, channel = sch.split(n, [None, channels])
-    sch.reorder(batch, y, tile, panel, column, channel)
-    vector, lane = sch.split(channel, [None, LANES])
-    sch.vectorize(lane)
-    unroll_all(sch, column, vector)
-    partition(sch, y, tile, panel)
-    sch.compute_at(total, panel, preserve_unit_loops=True)
-    _accumulate(sch, total, decisions["step"])
+    _, height, width, _ = (int(sch.get(loop).extent) for loop in sch.get_loops(output))
+    per_group = _per_group(workload)
 
+    def laid_out(b: tirx.Var, y: tirx.Var, x: tirx.Var, n: tirx.Var) -> tuple[ir.Expr, ...]:
+        channel = (n,) if per_group == workload["n"] else (n // per_group, n % per_group)
+        return ((b * height + y) * width + x, *channel)
 
-def _accumulate(sch: Schedule, total: object, step: int) -> None:
-    column, channel, r, s, k = sch.get_loops(total)[-5:]
-    vector, lane = sch.split(channel, [None, LANES])
-    taps = [int(sch.get(loop).extent) for loop in (r, s, k)]
-    sch.vectorize(lane)
-    if taps[0] * taps[1] * taps[2] <= UNROLLED_TAPS:
-        sch.reorder(r, s, k, column, vector, lane)
-        unroll_all(sch, r, s, k)
-    else:
-        outer, inner = sch.split(k, [None, step])
-        sch.reorder(r, s, outer, inner, column, vector, lane)
-        unroll_all(sch, inner)
-    unroll_all(sch, column, vector)
-    sch.decompose_reduction(total, r)
+    sch.transform_block_layout(output, laid_out)
+    m, *group, n = sch.get_loops(output)
+    block, tile, row = sch.split(m, [None, decisions["tiles"], rows])
+    walked, panel, column = sch.split(n, [None, decisions["panels"], columns])
+    sch.reorder(*group, walked, block, panel, tile, row, column)
+    unroll_all(sch, row, vectorize_channels(sch, column))
+    partition(sch, walked, panel)
+    sch.compute_at(total, tile, preserve_unit_loops=True)
+    row, column, r, s, k = sch.get_loops(total)[-5:]
+    sch.reorder(r, s, row, column, k)
+    mark_pixel_tile(sch, total, r, row, decisions)

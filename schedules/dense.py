@@ -1,6 +1,7 @@
 """Fully connected layer: a matrix of weights times a few rows, bound by reading the weights once.
 
-Weights are packed in panels of `columns` outputs, whose sums all stay in registers.
+Weights are packed in panels of `columns` outputs, whose sums all stay in registers. What is multiplied is
+pixel_tile.py's, a row of data being a pixel.
 """
 
 from __future__ import annotations
@@ -8,17 +9,18 @@ from __future__ import annotations
 from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
 
-from schedules.kernel import CHANNEL_MULTIPLE, LANES, Decisions, Workload, anchor, round_up
+from schedules.kernel import CHANNEL_MULTIPLE, Decisions, Workload, anchor, round_up
+from schedules.microkernel import style_of
+from schedules.pixel_tile import choose, tiles
 from schedules.space import Decider
+from schedules.splice import mark_pixel_tile
 from schedules.tile import fold_epilogue, partition, unroll_all, vectorize_channels
 from targets.cores import Core
 
 KIND = "dense"
 
-COLUMNS = (40, 32, 48, 24, 16, 8)
-"""Outputs per panel, best first: one row needs eight or more accumulators to hide the FMA's latency."""
-STEPS = (4, 8, 2)
-"""Inputs per round of the inner loop, best first."""
+COLUMNS = (40, 32, 48, 24, 16, 12, 8)
+"""Outputs per panel: one row needs eight or more sums to hide the multiply-add's latency."""
 
 
 def define(data: te.Tensor, weight: te.Tensor, outputs: int) -> te.Tensor:
@@ -43,30 +45,25 @@ def define(data: te.Tensor, weight: te.Tensor, outputs: int) -> te.Tensor:
     return te.compute((rows, outputs), lambda m, n: total[m, n], name="rows")
 
 
-def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:  # noqa: ARG001
-    """The panel's width, and the inputs per round."""
+def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
+    """The tile and its load style."""
     padded = round_up(workload["n"], CHANNEL_MULTIPLE)
-    panels = [each for each in COLUMNS if padded % each == 0]
-    return {"columns": decider.choose("columns", panels), "step": decider.choose("step", STEPS)}
+    found = tiles(workload["m"], padded, workload["k"], COLUMNS, style_of(core))
+    return choose(decider, found).decisions()
 
 
 def schedule(sch: Schedule, decisions: Decisions) -> None:
-    """Lay the kernel out: panels of weights outside, rows, the sum inside."""
+    """Lay the kernel out: panels of weights outside, tiles of rows, the sum inside."""
     columns = decisions["columns"]
     total = sch.get_sblock(KIND)
     sch.transform_layout(total, ("read", 1), lambda k, n: (n // columns, k, n % columns))
     output = fold_epilogue(sch, total)
-    row, n = sch.get_loops(output)
+    m, n = sch.get_loops(output)
+    tile, row = sch.split(m, [None, decisions["rows"]])
     panel, column = sch.split(n, [None, columns])
-    sch.reorder(panel, row, column)
-    unroll_all(sch, vectorize_channels(sch, column))
-    partition(sch, panel)
-    sch.compute_at(total, row, preserve_unit_loops=True)
-    column, k = sch.get_loops(total)[-2:]
-    vector, lane = sch.split(column, [None, LANES])
-    outer, inner = sch.split(k, [None, decisions["step"]])
-    sch.reorder(outer, inner, vector, lane)
-    partition(sch, outer)
-    unroll_all(sch, inner, vector)
-    sch.vectorize(lane)
-    sch.decompose_reduction(total, outer)
+    sch.reorder(panel, tile, row, column)
+    unroll_all(sch, row, vectorize_channels(sch, column))
+    partition(sch, panel, tile)
+    sch.compute_at(total, tile, preserve_unit_loops=True)
+    row = sch.get_loops(total)[-3]
+    mark_pixel_tile(sch, total, row, row, decisions)

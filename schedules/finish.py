@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from schedules.operands import VECTOR, load_text
+
 BIAS, OUTPUT, OTHER, PITCH = "x20", "x21", "x22", "x23"
 """The general registers that hold the addresses of a panel's biases, of the output, and of what is added to
 it, and the bytes from an output pixel to the next.
@@ -66,6 +68,37 @@ class Finish:
             lines.append(f"  %pitch = sub i64 %{PITCH}, %{OUTPUT}\n")
             found[PITCH] = "%pitch"
         return "".join(lines), found
+
+    def starts(
+        self, pixels: Sequence[Sequence[int]], style: str, scratch: Sequence[str]
+    ) -> tuple[list[str], list[str]]:
+        """What sets the sums before the first product: what comes first of all, and what may go beside loads.
+
+        A core that issues in order loads the bias by halves, through general registers in `scratch`, and
+        copies it; others load it for every pixel.
+        """
+        first, *others = pixels
+        if not self.bias:
+            return [], [f"movi v{register}.4s, #0" for sums in pixels for register in sums]
+        if style == VECTOR:
+            places = [(register, 16 * panel) for sums in pixels for panel, register in enumerate(sums)]
+            return [], [load_text(f"ldr q{register}, [{BIAS}, #{{}}]", offset) for register, offset in places]
+        halves = list(zip(first, scratch, strict=False))
+        loads = [
+            line
+            for panel, (register, upper) in enumerate(halves)
+            for line in (
+                f"ldr d{register}, [{BIAS}, #{16 * panel}]",
+                f"ldr {upper}, [{BIAS}, #{16 * panel + 8}]",
+            )
+        ]
+        inserts = [f"ins v{register}.d[1], {upper}" for register, upper in halves]
+        copies = [
+            f"mov v{register}.16b, v{source}.16b"
+            for sums in others
+            for register, source in zip(sums, first, strict=True)
+        ]
+        return loads, inserts + copies
 
     def lines(self, pixels: Sequence[Sequence[int]], free: Sequence[int]) -> list[str]:
         """The instructions after the last product. `pixels` are the registers of each one's sums, one after

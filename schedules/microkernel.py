@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schedules.finish import BIAS, SUMS_ONLY, Finish
+from schedules.finish import SUMS_ONLY, Finish
 from schedules.inline import HEADER, call, stored
 from schedules.kernel import LANES
 from schedules.operands import (
@@ -29,7 +29,6 @@ from schedules.operands import (
     WEIGHTS,
     Load,
     Operands,
-    load_text,
 )
 from targets.cores import Core, lineage
 
@@ -144,34 +143,11 @@ def assembly(tile: Tile) -> list[str]:
 
 def _before(loads: list[Load], tile: Tile) -> list[str]:
     """What the first round needs: the sums' start, and its operands."""
-    first, *others = tile.sums
     texts = [load.text(0) for load in loads]
-    if not tile.finish.bias:
-        zeros = [f"movi v{register}.4s, #0" for row in tile.sums for register in row]
-        return _beside(texts, zeros)
-    if tile.style == VECTOR:
-        starts = [
-            load_text(f"ldr q{register}, [{BIAS}, #{{}}]", panel * 16)
-            for row in tile.sums
-            for panel, register in enumerate(row)
-        ]
+    first, starts = tile.finish.starts(tile.sums, tile.style, SCRATCH[::-1])
+    if tile.finish.bias and tile.style == VECTOR:
         return starts + texts
-    halves = list(zip(first, SCRATCH[::-1], strict=False))
-    biases = [
-        line
-        for panel, (register, scratch) in enumerate(halves)
-        for line in (
-            f"ldr d{register}, [{BIAS}, #{panel * 16}]",
-            f"ldr {scratch}, [{BIAS}, #{panel * 16 + 8}]",
-        )
-    ]
-    inserts = [f"ins v{register}.d[1], {scratch}" for register, scratch in halves]
-    copies = [
-        f"mov v{register}.16b, v{source}.16b"
-        for row in others
-        for register, source in zip(row, first, strict=True)
-    ]
-    return biases + _beside(texts, inserts + copies)
+    return first + _beside(texts, starts)
 
 
 def _beside(loads: list[str], waiting: list[str]) -> list[str]:

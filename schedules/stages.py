@@ -10,7 +10,7 @@ from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
 
-from schedules import conv, depthwise, pointwise
+from schedules import conv, depthwise, pointwise, stem
 from schedules.block import Plan
 from schedules.chain import added, finished
 from schedules.kernel import CHANNEL_MULTIPLE, Decisions, Workload, round_up, workload_of
@@ -120,8 +120,9 @@ def expansion_row(plan: Plan, run: Taps, row: tirx.Var) -> Stage:
     data = te.placeholder(first.data_shape(1), name="data")
     weight = te.placeholder((run.count, first.window.kernel[1], first.inputs, plan.group), name="weight")
     seen = _rows_seen(data, row, run, first.window, 1 if first.channels_last else 2)
-    total = conv.define(seen, weight, plan.group, _row_window(first.window, run), 1, first.channels_last)
-    return Stage("expansion", conv, [data, weight, bias, finished(total, bias, first.clamp), row])
+    kind = conv if first.channels_last else stem
+    total = kind.define(seen, weight, plan.group, _row_window(first.window, run))
+    return Stage("expansion", kind, [data, weight, bias, finished(total, bias, first.clamp), row])
 
 
 def depthwise_row(plan: Plan, run: Taps, row: tirx.Var) -> Stage:

@@ -33,6 +33,8 @@ class Product:
     columns: int
     panels: int
     depth: int
+    taps: int = 1
+    """Of a window: a pixel is read so often, but is as near as its neighbours."""
 
     def walks(self, core: Core) -> list[Walk]:
         """The walks in whole groups, those of the least traffic first."""
@@ -45,7 +47,8 @@ class Product:
         """Lines into the first level, and into the second by their weight."""
         near, far = core.l1d_kib * 512, core.l2_kib * 512
         blocks, groups = -(-self.tiles // walk.tiles), self.panels // walk.panels
-        tile, panel = self.rows * self.depth * BYTES, self.columns * self.depth * BYTES
+        tile = self.rows * self.depth * BYTES
+        panel = self.columns * self.depth * self.taps * BYTES
         pixels, weights = tile * self.tiles, panel * self.panels
         sums = self.rows * self.tiles * self.columns * self.panels * BYTES
         edge = self.rows * walk.tiles * LINE  # a panel's columns in a block's rows, which the next one shares

@@ -14,13 +14,13 @@ from tvm import ir, relax, tirx
 from tvm.relax.expr_functor import mutator
 
 from compile.passes.constants import Array, array_of, constant
-from compile.passes.convolution import convolution_of, pair, sides
+from compile.passes.convolution import Convolution, convolution_of, pair, sides
 from compile.passes.kernel_calls import call_kernel
 from compile.passes.resizing import resize_of, tables
 from compile.passes.rewriter import Rewriter
 from compile.passes.transposed import in_planes, transposed_of
-from schedules import concat, conv, dense, depthwise, interleave, pointwise, pool, resize
-from schedules.kernel import CHANNEL_MULTIPLE, round_up
+from schedules import concat, conv, dense, depthwise, interleave, pointwise, pool, resize, stem
+from schedules.kernel import CHANNEL_MULTIPLE, LANES, round_up
 from schedules.window import Window
 
 OUT_ELEMENTWISE_FUSABLE = 4
@@ -80,8 +80,31 @@ def _convolution(builder: relax.BlockBuilder, call: ir.Call) -> ir.Expr | None:
     if layer.is_pointwise:
         weight = constant(_pad_outputs(layer.kernel_weight))
         return emit(builder, pointwise.define, [layer.source, weight], layer.channels, window.stride)
+    if not layer.channels_last:
+        tensors = [layer.source, constant(_pad_outputs(layer.weight))]
+        return emit(builder, stem.define, tensors, layer.channels, window)
+    if layer.groups > 1:
+        return _grouped(builder, layer)
     tensors = [layer.source, constant(_pad_outputs(layer.weight))]
-    return emit(builder, conv.define, tensors, layer.channels, window, layer.groups, layer.channels_last)
+    return emit(builder, conv.define, tensors, layer.channels, window)
+
+
+def _grouped(builder: relax.BlockBuilder, layer: Convolution) -> ir.Expr:
+    """The kernel of a grouped convolution; groups that are no whole vectors are filled up to them."""
+    channels = layer.channels // layer.groups
+    filled = round_up(channels, LANES)
+    parts = layer.weight.reshape(*layer.weight.shape[:-1], layer.groups, channels)
+    weight = np.pad(parts, [(0, 0)] * 4 + [(0, filled - channels)]).reshape(*layer.weight.shape[:-1], -1)
+    tensors = [layer.source, constant(weight)]
+    settings = (layer.groups * filled, layer.window, layer.groups)
+    output = emit(builder, conv.define, tensors, *settings)
+    if filled == channels:
+        return output
+    output = builder.emit(output)
+    *place, _ = _extents(output)
+    groups = builder.emit(relax.op.reshape(output, (*place, layer.groups, filled)))
+    wanted = builder.emit(relax.op.strided_slice(groups, [4], [0], [channels]))
+    return relax.op.reshape(wanted, (*place, layer.channels))
 
 
 def _transposed(builder: relax.BlockBuilder, call: ir.Call) -> ir.Expr:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from tvm import te, tirx
 
 from compile.passes.schedule_kernels import pack
-from schedules import conv, dense, depthwise, pointwise, pool
+from schedules import conv, dense, depthwise, pointwise, pool, stem
 from schedules.apply import Scheduled, schedule_kernel
 from schedules.kernel import CHANNEL_MULTIPLE, round_up
 from schedules.window import Window
@@ -31,7 +31,6 @@ class Case:
     channels: int = 0
     window: Window = field(default_factory=lambda: Window((1, 1)))
     groups: int = 1
-    channels_last: bool = True
     residual: bool = False
     mode: str = "max"
     counts_padding: bool = True
@@ -74,7 +73,7 @@ def agrees(case: Case, core: Core, ours: tirx.PrimFunc, tolerance: float = 1e-4)
     random = np.random.default_rng(0)
     logical = [tuple(int(n) for n in tensor.shape) for tensor in _tensors(case)]
     *inputs, output = (random.standard_normal(shape).astype("float32") for shape in logical)
-    if case.kind in ("pointwise", "conv", "dense"):
+    if case.kind in ("pointwise", "conv", "stem", "dense"):
         inputs[1][..., case.channels :] = 0
     laid_out = [
         value if value.shape == (wanted := _shape(parameter)) else pack(value, wanted[-1])
@@ -103,7 +102,7 @@ def _shape(parameter: tirx.Var) -> tuple[int, ...]:
 
 def _tensors(case: Case) -> list[te.Tensor]:
     batch, inputs, *size = case.data
-    laid_out = (batch, *size, inputs) if case.channels_last else case.data
+    laid_out = case.data if case.kind == "stem" else (batch, *size, inputs)
     data = te.placeholder(laid_out, name="data")
     padded = round_up(case.channels, CHANNEL_MULTIPLE)
     kernel = case.window.kernel
@@ -118,12 +117,16 @@ def _tensors(case: Case) -> list[te.Tensor]:
     elif case.kind == "depthwise":
         weight = te.placeholder((*kernel, inputs), name="weight")
         total = depthwise.define(data, weight, case.window)
+    elif case.kind == "stem":
+        weight = te.placeholder((*kernel, inputs, padded), name="weight")
+        total = stem.define(data, weight, case.channels, case.window)
     elif case.kind == "dense":
         weight = te.placeholder((inputs, padded), name="weight")
         total = dense.define(data, weight, case.channels)
     else:
+        padded = padded if case.groups == 1 else case.channels
         weight = te.placeholder((*kernel, inputs // case.groups, padded), name="weight")
-        total = conv.define(data, weight, case.channels, case.window, case.groups, case.channels_last)
+        total = conv.define(data, weight, case.channels, case.window, case.groups)
     return [data, weight, *_epilogue(total, case.residual)]
 
 
@@ -146,7 +149,7 @@ def _expected(case: Case, values: list[np.ndarray]) -> np.ndarray:
     if case.kind == "dense":
         total = data @ rest[0][:, : case.channels]
         return _finish(total, rest).numpy()
-    if case.channels_last:
+    if case.kind != "stem":
         data = data.permute(0, 3, 1, 2)
     if case.kind == "mean":
         return data.mean((2, 3), keepdim=True).permute(0, 2, 3, 1).numpy()

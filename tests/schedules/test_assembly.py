@@ -24,7 +24,7 @@ DEPTHWISE = Case("depthwise", (1, 192, 28, 28), 192, WINDOW)
 EVERY_KIND = [
     POINTWISE,
     DEPTHWISE,
-    Case("conv", (1, 3, 56, 56), 32, Window((3, 3), (2, 2), (1, 1, 1, 1)), channels_last=False),
+    Case("stem", (1, 3, 56, 56), 32, Window((3, 3), (2, 2), (1, 1, 1, 1))),
     Case("dense", (1, 1280), 1000),
     Case("mean", (1, 1280, 7, 7)),
     Case("pool", (1, 64, 28, 28), 0, WINDOW),
@@ -156,3 +156,27 @@ IMAGES = {
 @pytest.mark.parametrize("name", IMAGES)
 def test_images_need_no_memory_from_the_runtime(name):
     assert "Workspace" not in assembly_of(IMAGES[name])
+
+
+@pytest.mark.parametrize("name", ["cortex-a53", "cortex-a55", "cortex-a72", "cortex-a76"])
+@pytest.mark.parametrize(
+    ("case", "copies", "multiply_adds"),
+    [
+        (Case("conv", (1, 64, 14, 14), 64, WINDOW), 3, (56, 64, 72, 112)),  # 3: LLVM unrolls a row of taps
+        (Case("stem", (1, 3, 224, 224), 32, Window((3, 3), (2, 2), (1, 1, 1, 1))), 2, (126, 144)),
+        (Case("dense", (1, 1280), 1000), 1, (40, 80)),
+    ],
+    ids=str,
+)
+def test_sums_stay_in_registers_from_round_to_round(case, copies, multiply_adds, name):
+    code = assembly(case, find_core(name))
+    kernel = code[code.index("main_compute_:") :]
+    kernel = kernel[: kernel.index(".Lfunc_end")]
+    assert kernel.count("//APP") <= copies
+    assert not re.findall(r"\s(?:st|ld)u?[rp]\s+q.*\[sp", kernel)
+    loops = [loop for loop in innermost_loops(kernel) if count(loop, "fmla")]
+    assert any(count(loop, "fmla") in multiply_adds for loop in loops)
+    for loop in loops:
+        assert not [line for line in loop if line.startswith("st")]
+        halves = [line for line in loop if re.match(r"ldu?r\s+[qd]", line)]
+        assert len(halves) <= 1.03 * count(loop, "fmla")

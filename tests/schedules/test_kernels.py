@@ -67,22 +67,50 @@ CASES = [
             EDGES, EDGES[::-1], cycle(SIZES), cycle((same(3), same(3, 2), same(5))), cycle((True, False))
         )
     ),
-    Case("conv", (1, 3, 15, 18), 16, same(3, 2), channels_last=False),
-    Case("conv", (2, 3, 16, 16), 18, ONE_SIDED, channels_last=False, residual=True),
-    Case("conv", (1, 3, 9, 9), 8, Window((7, 7), (4, 4), (3, 3, 3, 3)), channels_last=False),
+    *(
+        Case("stem", (1, inputs, *size), outputs, window, residual=residual)
+        for inputs, outputs, size, window, residual in zip(
+            (1, 2, 3, 4, 3, 3, 1, 3),
+            (8, 20, 33, 16, 24, 7, 16, 8),
+            ((13, 13), (9, 31), (5, 7), (12, 16), (14, 29), (8, 8), (1, 9), (19, 23)),
+            cycle((same(3, 2), same(3), same(5), same(7, 2), same(3, dilation=2))),
+            cycle((True, False)),
+        )
+    ),
+    Case("stem", (1, 5, 9, 9), 8, same(3)),
+    Case("stem", (1, 3, 2, 2), 8, LARGER_THAN_THE_IMAGE),
+    Case("stem", (1, 3, 4, 9), 12, THIN),
+    Case("stem", (1, 3, 2, 5), 8, Window((1, 3), padding=(2, 1, 2, 1))),
+    Case("stem", (1, 3, 15, 18), 16, same(3, 2)),
+    Case("stem", (2, 3, 16, 16), 18, ONE_SIDED, residual=True),
+    Case("stem", (1, 3, 9, 9), 8, Window((7, 7), (4, 4), (3, 3, 3, 3))),
     Case("conv", (1, 8, 9, 14), 8, same(3, dilation=2)),
     Case("conv", (1, 8, 2, 2), 8, LARGER_THAN_THE_IMAGE),
     Case("conv", (1, 6, 4, 9), 12, THIN),
     Case("conv", (1, 5, 4, 6), 8, Window((1, 1), padding=(1, 1, 1, 1))),
     *(
         Case("conv", (1, groups * inputs, 6, 7), groups * outputs, same(3), groups)
-        for groups, inputs, outputs in ((2, 3, 5), (4, 2, 8), (9, 1, 2), (3, 8, 7), (2, 16, 16))
+        for groups, inputs, outputs in ((2, 3, 4), (4, 2, 8), (9, 1, 12), (3, 8, 20), (2, 16, 16))
     ),
+    *(
+        Case("conv", (1, groups * inputs, *size), groups * outputs, Window((1, 1)), groups, residual=True)
+        for groups, inputs, outputs, size in (
+            (2, 12, 24, (7, 7)),
+            (3, 20, 4, (5, 9)),
+            (4, 5, 12, (1, 3)),
+            (8, 8, 8, (4, 4)),
+        )
+    ),
+    Case("conv", (2, 16, 9, 9), 24, same(3, 2), residual=True),
+    Case("conv", (1, 32, 19, 11), 40, same(3, dilation=4)),
+    Case("conv", (3, 12, 1, 1), 16, same(3)),
     *(
         Case("dense", (1, inputs), outputs, residual=True)
         for inputs, outputs in zip(EDGES, EDGES[::-1], strict=True)
     ),
     Case("dense", (5, 33), 80),
+    Case("dense", (2, 64), 40, residual=True),
+    Case("dense", (9, 12), 27),
     Case("dense", (1, 1280), 1000),
     *(Case("mean", (1, channels, *size)) for channels, size in zip(EDGES, cycle(SIZES))),
     *(
@@ -107,7 +135,10 @@ def test_kernel_agrees_with_pytorch(case, core):
     [
         Case("pointwise", (1, 24, 14, 14), 40, residual=True),
         Case("depthwise", (1, 24, 14, 14), 24, same(3)),
-        Case("conv", (1, 3, 28, 28), 16, same(3, 2), channels_last=False),
+        Case("stem", (1, 3, 28, 28), 16, same(3, 2)),
+        Case("stem", (1, 3, 30, 30), 16, same(7, 2)),
+        Case("conv", (1, 24, 7, 7), 16, same(3)),
+        Case("dense", (1, 40), 80),
     ],
     ids=name,
 )
@@ -115,12 +146,13 @@ def test_usual_kernel_agrees_on_every_core(case, core):
     assert_agrees(case, core)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_any_convolution_agrees_with_pytorch(data):
     draw = data.draw
-    kind = draw(st.sampled_from(["pointwise", "depthwise", "conv"]))
-    height, width, inputs, outputs = (draw(st.integers(1, bound)) for bound in (12, 17, 40, 40))
+    kind = draw(st.sampled_from(["pointwise", "depthwise", "conv", "stem"]))
+    widest = 5 if kind == "stem" else 40
+    height, width, inputs, outputs = (draw(st.integers(1, bound)) for bound in (12, 17, widest, 40))
     kernel = (1, 1) if kind == "pointwise" else tuple(draw(st.integers(1, 5)) for _ in range(2))
     stride = tuple(draw(st.integers(1, 2)) for _ in range(2))
     low = [max(0, k - extent) for k, extent in zip(kernel, (height, width), strict=True)]

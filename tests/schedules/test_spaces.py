@@ -38,7 +38,7 @@ CASES = [
     Case("depthwise", (1, 18, 13, 11), 18, Window((3, 3), (2, 2), (1, 1, 1, 1))),
     Case("depthwise", (1, 24, 9, 16), 24, Window((5, 5), (1, 1), (2, 2, 2, 2))),
     Case("depthwise", (1, 16, 12, 15), 16, Window((3, 3), (1, 1), (2, 2, 2, 2), (2, 2))),
-    Case("conv", (1, 3, 15, 18), 24, Window((3, 3), (2, 2), (1, 1, 1, 1)), channels_last=False),
+    Case("stem", (1, 3, 15, 18), 24, Window((3, 3), (2, 2), (1, 1, 1, 1))),
     Case("conv", (1, 7, 5, 6), 16, WINDOW),
     Case("dense", (1, 33), 70),
     Case("pool", (1, 48, 9, 9), 0, WINDOW),
