@@ -162,7 +162,7 @@ def test_images_need_no_memory_from_the_runtime(name):
 @pytest.mark.parametrize(
     ("case", "copies", "multiply_adds"),
     [
-        (Case("conv", (1, 64, 14, 14), 64, WINDOW), 3, (56, 64, 72, 112)),  # 3: LLVM unrolls a row of taps
+        (Case("conv", (1, 64, 14, 14), 64, WINDOW), 1, (56, 64, 72, 112)),
         (Case("stem", (1, 3, 224, 224), 32, Window((3, 3), (2, 2), (1, 1, 1, 1))), 2, (126, 144)),
         (Case("dense", (1, 1280), 1000), 1, (40, 80)),
     ],
@@ -173,7 +173,8 @@ def test_sums_stay_in_registers_from_round_to_round(case, copies, multiply_adds,
     kernel = code[code.index("main_compute_:") :]
     kernel = kernel[: kernel.index(".Lfunc_end")]
     assert kernel.count("//APP") <= copies
-    assert not re.findall(r"\s(?:st|ld)u?[rp]\s+q.*\[sp", kernel)
+    on_the_stack = re.findall(r"\s(?:st|ld)u?[rp]\s+q.*\[sp", kernel)
+    assert len(on_the_stack) <= 2  # a panel's biases, from which each tile's sums start
     loops = [loop for loop in innermost_loops(kernel) if count(loop, "fmla")]
     assert any(count(loop, "fmla") in multiply_adds for loop in loops)
     for loop in loops:
