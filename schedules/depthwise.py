@@ -121,12 +121,14 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
     sch.reorder(batch, strip, block, y, vector, step, column, lane)
     sch.vectorize(lane)
     sch.unroll(column)
-    partition(sch, block, y, step)
+    partition(sch, block, y)
     sch.compute_at(total, step, preserve_unit_loops=True)
     column, channel, r, s = sch.get_loops(total)[-4:]
     if decisions["written_out"]:
         mark_steps(sch, column, _frame(workload, columns, style))
         return
+    # Where steps are written out, each knows its kind: cut, loops of strips would do some steps again.
+    partition(sch, step)
     vector, lane = sch.split(channel, [None, LANES])
     sch.reorder(r, s, column, vector, lane)
     unroll_all(sch, r, s, column, vector)
