@@ -67,7 +67,7 @@ def _blocks(statement: tirx.Stmt, loops: Loops) -> Iterator[tuple[s_tir.SBlockRe
 
 
 def _is_added(body: tirx.Stmt, adders: list[s_tir.SBlock], parameter: ir.Expr, output: ir.Expr) -> bool:
-    """Whether a written-out loop adds `parameter` to what it stores in `output`, and does nothing else with it.
+    """Whether a written-out loop adds `parameter` to what it stores in `output`, and only that.
 
     A call of it names the output twice (its first two pixels) and the parameter once.
     """
