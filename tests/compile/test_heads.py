@@ -144,22 +144,22 @@ def squeeze() -> nn.Module:
 
 NETWORKS = {
     # Image pooling is added after the projection, and neither spread nor concatenated.
-    "deeplab": (deeplab, ["conv", "conv", "pool", *["pointwise"] * 5, "planar"]),
-    "atrous": (atrous, ["conv", "pool", *["pointwise"] * 2, "conv", "concat", *["pointwise"] * 2, "planar"]),
+    "deeplab": (deeplab, ["stem", "conv", "pool", *["pointwise"] * 5, "planar"]),
+    "atrous": (atrous, ["stem", "pool", *["pointwise"] * 2, "conv", "concat", *["pointwise"] * 2, "planar"]),
     # A scale is applied in the epilogue of what it scales.
-    "lraspp": (lraspp, ["conv", "conv", "pool", *["pointwise"] * 2, "resize", *["pointwise"] * 2, "planar"]),
-    "pyramid": (pyramid, ["conv", "conv", "pointwise", "resize", "pointwise", "planar", "planar"]),
+    "lraspp": (lraspp, ["stem", "conv", "pool", *["pointwise"] * 2, "resize", *["pointwise"] * 2, "planar"]),
+    "pyramid": (pyramid, ["stem", "conv", "pointwise", "resize", "pointwise", "planar", "planar"]),
     "shuffle": (
         shuffle_unit,
-        ["conv", "elementwise", "pointwise", "depthwise", "pointwise", "interleave", "pointwise", "planar"],
+        ["stem", "elementwise", "pointwise", "depthwise", "pointwise", "interleave", "pointwise", "planar"],
     ),
     "decoder": (
         decoder,
-        ["conv", "conv", "pointwise", "interleave", "concat", "conv", "pointwise", "planar"],
+        ["stem", "conv", "pointwise", "interleave", "concat", "conv", "pointwise", "planar"],
     ),
     "squeeze": (
         squeeze,
-        ["conv", "depthwise", "pool", "pointwise", "pointwise", "elementwise", "pointwise", "planar"],
+        ["stem", "depthwise", "pool", "pointwise", "pointwise", "elementwise", "pointwise", "planar"],
     ),
 }
 

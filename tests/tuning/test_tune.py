@@ -80,7 +80,7 @@ def test_compile_takes_what_was_tuned_and_is_right(armature, tuned, tmp_path):  
     assert result.exit_code == 0, result.stderr
     manifest = json.loads((tmp_path / "net" / "manifest.json").read_text())
     origins = {kernel["kind"]: kernel["schedule"] for kernel in manifest["kernels"]}
-    assert origins["depthwise"] == origins["conv"] == "tuned"
+    assert origins["depthwise"] == origins["stem"] == "tuned"
     bench = document(armature("bench", tmp_path / "net", "--device", "emulated:cortex-a53", "--json"))
     best = {}
     for record in log_of(tuned).records():
