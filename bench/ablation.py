@@ -12,9 +12,13 @@ import argparse
 import contextlib
 import csv
 import tempfile
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.variants import STEPS, Step
 from compile.bench import count
@@ -31,15 +35,21 @@ AGREES = 1e-4
 MILLION = 1e6
 
 
-def measured(step: Step, core: Core) -> BenchReport:
-    """The report of a variant that computes what PyTorch does; RuntimeError for one that does not."""
+@cache
+def reference() -> tuple[Sequence[NDArray[Any]], NDArray[Any]]:
+    """The inputs of every variant, and what PyTorch makes of them."""
     traced = trace(SOURCE)
     (inputs,) = random_inputs(traced.inputs, 1)
     (expected,) = traced.reference(*inputs)
+    return inputs, expected
+
+
+def measured(step: Step, core: Core) -> BenchReport:
+    """The report of a variant that computes what PyTorch does; RuntimeError for one that does not."""
+    inputs, expected = reference()
     with tempfile.TemporaryDirectory() as folder:
-        bundle = compile_model(
-            SOURCE, core, Path(folder) / "bundle", lambda _: contextlib.nullcontext(), step.lowering
-        )
+        path = Path(folder) / "bundle"
+        bundle = compile_model(SOURCE, core, path, contextlib.nullcontext, step.lowering)
         with open_device(f"emulated:{core.name}") as device:
             (output,) = device.load(bundle.library).run(*inputs)
         difference = np.abs(output - expected).max() / np.abs(expected).max()

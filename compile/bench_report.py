@@ -92,7 +92,7 @@ class BenchReport:
         """The part of the core's multiply-add peak that `row` reaches by its core cycles (estimated)."""
         if not row.multiply_adds or not row.core_cycles:
             return None
-        return row.multiply_adds / (LANES * self.device.core.fma_per_cycle) / row.core_cycles
+        return row.multiply_adds / self.device.core.multiply_adds_per_cycle / row.core_cycles
 
     def ms(self, row: Row) -> float | None:
         """The time of `row` at the device's clock (estimated); None without a clock."""

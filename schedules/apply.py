@@ -66,7 +66,8 @@ def apply(sch: Schedule, core: Core, decider: Decider) -> Workload | None:
     if workload is None:
         elementwise.schedule(sch)
     else:
-        kinds()[workload.kind].schedule(sch, decide(sch, core, decider))
+        kind = kinds()[workload.kind]
+        kind.schedule(sch, kind.decide(workload, core, decider))
     splice(sch)
     return workload
 

@@ -78,7 +78,7 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
 
 def _written_out(workload: Workload, columns: int, style: str) -> tuple[int, ...]:
     """Whether to write the steps out, best first."""
-    return (1, 0) if _frame(workload, columns, style).fits else (0,)
+    return (1, 0) if Frame.of(workload, workload["c"], columns, style).fits else (0,)
 
 
 def _strips(workload: Workload, columns: int) -> list[int]:
@@ -91,21 +91,6 @@ def _strips(workload: Workload, columns: int) -> list[int]:
     divisors = [each for each in range(1, steps + 1) if steps % each == 0]
     near = [each for each in divisors if each * columns * workload["stride"] <= STRIP_PIXELS] or [1]
     return [near[-1], *(each for each in divisors if each > near[-1]), *near[-2::-1]]
-
-
-def _frame(workload: Workload, columns: int, style: str) -> Frame:
-    shape, details = workload.shape, workload.details
-    return Frame(
-        size=(details["height"], details["width"]),
-        outputs=(shape["h"], shape["w"]),
-        channels=shape["c"],
-        kernel=(shape["kernel"], shape.get("kernel_width", shape["kernel"])),
-        stride=(shape["stride"], shape.get("stride_width", shape["stride"])),
-        padding=(details["top"], details["left"]),
-        dilation=(shape.get("dilation", 1), details["dilation_width"]),
-        columns=columns,
-        style=style,
-    )
 
 
 def schedule(sch: Schedule, decisions: Decisions) -> None:
@@ -125,7 +110,7 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
     sch.compute_at(total, step, preserve_unit_loops=True)
     column, channel, r, s = sch.get_loops(total)[-4:]
     if decisions["written_out"]:
-        mark_steps(sch, column, _frame(workload, columns, style))
+        mark_steps(sch, column, Frame.of(workload, workload["c"], columns, style))
         return
     # Where steps are written out, each knows its kind: cut, loops of strips would do some steps again.
     partition(sch, step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeVar
 
-from schedules.kernel import LANES
+from schedules.kernel import LANES, Workload
 from schedules.step import Step
 
 MAX_KINDS = 12
@@ -29,6 +29,22 @@ class Frame:
     dilation: tuple[int, int]
     columns: int
     style: str
+
+    @classmethod
+    def of(cls, workload: Workload, channels: int, columns: int, style: str) -> Frame:
+        """That of a convolution whose workload says where its image ends (`details`)."""
+        shape, details = workload.shape, workload.details
+        return cls(
+            size=(details["height"], details["width"]),
+            outputs=(shape["h"], shape["w"]),
+            channels=channels,
+            kernel=(shape["kernel"], shape.get("kernel_width", shape["kernel"])),
+            stride=(shape["stride"], shape.get("stride_width", shape["stride"])),
+            padding=(details["top"], details["left"]),
+            dilation=(shape.get("dilation", 1), details["dilation_width"]),
+            columns=columns,
+            style=style,
+        )
 
     def spelled(self) -> str:
         """As text, for an annotation."""

@@ -1,4 +1,4 @@
-"""Puts written-out inner loops (microkernel.py, stencil.py) where a schedule asked for them.
+"""Puts calls of written-out inner loops (calls.py) where a schedule asked for them.
 
 A schedule marks the outermost loop of a tile's sum: an annotation, which traces keep. After the schedule
 is applied, `splice()` replaces each marked loop nest by calls of the tile's function, whose LLVM IR is
@@ -8,27 +8,19 @@ attached to the call by TVM's `pragma_import_llvm`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from tvm import ir, tirx
 from tvm.s_tir import SBlock, SBlockRealize, Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
-from tvm.sym import Analyzer
-from tvm_ffi import structural_map
 
-from schedules import image_step, microkernel, pixel_tile, stencil
+from schedules import calls
 from schedules.clamp import by_bits
-from schedules.epilogue import Epilogue, epilogue_of
+from schedules.epilogue import epilogue_of
 from schedules.frame import Frame
-from schedules.image_step import ImageStep, image_steps
 from schedules.kernel import Decisions
 from schedules.microkernel import STYLES
-from schedules.operands import VECTOR
 from schedules.pixel_tile import PixelTile
-from schedules.step import Step
-from schedules.strips import substituted
 from schedules.surgery import (
-    at_start,
     drop_buffer,
     exists_at_start,
     is_alone_with,
@@ -127,16 +119,13 @@ def _replace(sch: Schedule, block: SBlockRV, nest: list[LoopRV], name: str, aske
         predicate = exists_at_start(sch, reader, steps)
     annotations = {ADDED: 1} if epilogue.finish.adds else {}
     new = SBlock(old.iter_vars, [*reads, *more], writes, old.name_hint, body, annotations=annotations)
-    stmt: tirx.Stmt = SBlockRealize(realize.iter_values, predicate, new)
-    for loop in map(sch.get, reversed(own)):
-        stmt = tirx.For(loop.loop_var, loop.min, 1, tirx.ForKind.SERIAL, stmt)
+    stmt = _once(SBlockRealize(realize.iter_values, predicate, new), [sch.get(loop) for loop in own])
     if epilogue.finish.stored:
         put_in(sch, steps, stmt)
         drop_buffer(sch, old.body.buffer)
     else:
         sch.state.replace(sch.get_sref(own[0]), stmt)
-        store = sch.get(reader).body
-        rewrite(sch, reader, tirx.BufferStore(store.buffer, epilogue.rest, store.indices))
+        _store(sch, reader, epilogue.rest)
     if before:
         put_in(sch, around, *before, sch.get(around).body)
 
@@ -159,192 +148,36 @@ def _replace_tap(sch: Schedule, block: SBlockRV, nest: list[LoopRV], asked: str)
     rows, columns, depth = (int(loop.extent) for loop in loops)
     step, style = asked.split(" ")
     epilogue = epilogue_of(sch.get(reader), old.body.buffer, may_store=False)
-    body = _pixel_call(old, PixelTile(rows, columns, depth, int(step), _has_borders(old), style))
+    body = calls.pixel_call(old, PixelTile(rows, columns, depth, int(step), calls.has_borders(old), style))
     reads, writes = _touched(old, loops, _PIXELS)
     new = SBlock(old.iter_vars, reads, writes, old.name_hint, body)
-    stmt: tirx.Stmt = SBlockRealize(realize.iter_values, realize.predicate, new)
-    for loop in reversed(loops):
-        stmt = tirx.For(loop.loop_var, loop.min, 1, tirx.ForKind.SERIAL, stmt)
+    stmt = _once(SBlockRealize(realize.iter_values, realize.predicate, new), loops)
     (start,) = (each for each in sch.get_producers(block) if _sets(sch.get(each), old.body.buffer))
     sch.state.replace(sch.get_sref(nest[0]), stmt)
     if epilogue.finish.bias:
-        first = sch.get(start).body
-        (bias,) = epilogue.at(first.indices)
-        rewrite(sch, start, tirx.BufferStore(first.buffer, bias, first.indices))
-        store = sch.get(reader).body
-        rewrite(sch, reader, tirx.BufferStore(store.buffer, epilogue.rest, store.indices))
+        (bias,) = epilogue.at(sch.get(start).body.indices)
+        _store(sch, start, bias)
+        _store(sch, reader, epilogue.rest)
+
+
+def _once(stmt: tirx.Stmt, loops: Sequence[tirx.For]) -> tirx.Stmt:
+    """`stmt` in the first turn of `loops`: a call does all that they did."""
+    for loop in reversed(loops):
+        stmt = tirx.For(loop.loop_var, loop.min, 1, tirx.ForKind.SERIAL, stmt)
+    return stmt
+
+
+def _store(sch: Schedule, block: SBlockRV, value: ir.Expr) -> None:
+    """Let a block store another value where it stores one."""
+    store = sch.get(block).body
+    rewrite(sch, block, tirx.BufferStore(store.buffer, value, store.indices))
 
 
 def _sets(block: SBlock, buffer: tirx.Var) -> bool:
     return any(each.source.same_as(buffer) for each in block.writes)
 
 
-_Replacement = tuple[list[tirx.Stmt], tirx.Stmt, Epilogue]
-"""What goes before the loop around a nest, what is in its place, and how much of the epilogue that does."""
-
-
-def _tile_call(
-    block: SBlock, reader: SBlock, loops: Sequence[tirx.For], asked: str, may_store: bool
-) -> _Replacement:
-    """The tile that starts where the loops do."""
-    pitch, style = asked.split(" ")
-    rows, columns, depth = (int(loop.extent) for loop in loops)
-    pixels, outputs = int(block.body.buffer.ty.shape[0]), int(reader.body.buffer.ty.shape[-1])
-    is_whole = pixels % rows == 0 and outputs % columns == 0
-    epilogue = epilogue_of(reader, block.body.buffer, may_store and is_whole)
-    tile = microkernel.Tile(rows, columns, depth, int(pitch), style, epilogue.finish)
-    product = block.body.value.b
-    results = _results(block, epilogue, pixel_axis=0)
-    return [], _call(tile.name, microkernel.llvm_ir(tile), *results, product.a, product.b), epilogue
-
-
-def _results(block: SBlock, epilogue: Epilogue, pixel_axis: int) -> list[ir.Expr]:
-    """What `Finish.parameters` names; `pixel_axis` is that of the sums on which pixels are neighbours."""
-    place = list(block.body.indices)
-    operands = epilogue.at(place)
-    if not epilogue.finish.stored:
-        return [tirx.BufferLoad(block.body.buffer, place), *operands]
-    after = [index + (axis == pixel_axis) for axis, index in enumerate(place)]
-    return [operands[0], epilogue.at(after)[0], *operands[1:]]
-
-
-def _step_calls(
-    block: SBlock, reader: SBlock, loops: Sequence[tirx.For], asked: str, may_store: bool
-) -> _Replacement:
-    """The kinds of step, told apart by where the step is; filters are loaded once for all steps of a row."""
-    frame = Frame.read(asked)
-    epilogue = epilogue_of(reader, block.body.buffer, may_store)
-    y, x, r = (block.iter_vars[at].var for at in (1, 2, 4))
-    product = block.body.value.b
-    pixel = product.a if isinstance(product.a, ir.TensorLoad) else product.a.args[1]
-    image, row, _, channel = pixel.indices
-    results = _results(block, epilogue, pixel_axis=2)
-    start = at_start(loops[-1].body.iter_values[3], loops)
-    taps = [
-        tirx.BufferLoad(product.b.source, [tap // frame.kernel[1], tap % frame.kernel[1], start])
-        for tap in range(frame.kernel[0] * frame.kernel[1])
-    ]
-    if epilogue.finish.bias and frame.style != VECTOR:
-        bias = epilogue.operands[1 if epilogue.finish.stored else 0]
-        taps.append(tirx.BufferLoad(bias.source, [*([0] * (len(bias.indices) - 1)), start]))
-    before, kept = [], []
-    for tap in taps:
-        kept.append(tirx.Var("kept", "float32x4"))
-        before.append(tirx.Bind(kept[-1], tirx.call_extern("float32x4", stencil.LOAD, tirx.address_of(tap))))
-
-    def call(step: Step) -> tirx.Stmt:
-        column = x * frame.stride[1] - frame.padding[1] + step.pixels[0]
-        rows = [
-            tirx.BufferLoad(pixel.source, [image, substituted(row, r, tirx.const(tap)), column, channel])
-            for tap in range(*step.taps)
-        ]
-        finished = replace(step, finish=epilogue.finish)
-        return _call(finished.name, stencil.llvm_ir(finished), *results, *rows, *kept)
-
-    rows = [
-        (end, _chosen(x, [(until, call(frame.step(taps, part))) for until, part in frame.columns_spans()]))
-        for end, taps in frame.rows_spans()
-    ]
-    return before, _chosen(y, rows), epilogue
-
-
-def _image_calls(
-    block: SBlock, reader: SBlock, loops: Sequence[tirx.For], asked: str, may_store: bool
-) -> _Replacement:
-    """The kinds of step of a stem, told apart by where the step is along the row."""
-    frame = Frame.read(asked)
-    channels = int(loops[1].extent)
-    is_whole = int(reader.body.buffer.ty.shape[-1]) % channels == 0
-    epilogue = epilogue_of(reader, block.body.buffer, may_store and is_whole)
-    y, x, _, r, s, k = (axis.var for axis in block.iter_vars[1:])
-    product = block.body.value.b
-    pixel = product.a.args[1] if _has_borders(block) else product.a
-    first, end = _inside(y, frame)
-    image, _, row, column = pixel.indices
-
-    def at(code: ir.Expr, tap: ir.Expr | int) -> ir.Expr:
-        for axis, value in ((r, tap), (s, 0), (k, 0)):
-            code = substituted(code, axis, value if isinstance(value, ir.Expr) else tirx.const(value))
-        return code
-
-    pitch = int(Analyzer().simplify(at(row, 1) - at(row, 0))) * int(pixel.source.ty.shape[3])
-    weights = tirx.BufferLoad(product.b.source, [at(index, first) for index in product.b.indices])
-    results = _results(block, epilogue, pixel_axis=2)
-
-    def call(step: ImageStep) -> tirx.Stmt:
-        place = at(row, first), at(column, first) + step.first_pixel
-        planes = [tirx.BufferLoad(pixel.source, [image, plane, *place]) for plane in range(step.inputs)]
-        finished = replace(step, finish=epilogue.finish)
-        count = tirx.Cast("int32", end - first)
-        return _call(finished.name, image_step.llvm_ir(finished), *results, count, weights, *planes)
-
-    return [], _chosen(x, [(until, call(step)) for until, step in image_steps(frame, pitch)]), epilogue
-
-
-def _inside(y: tirx.Var, frame: Frame) -> tuple[ir.Expr, ir.Expr]:
-    """The rows of the window at output row `y` that are inside the image: first, and one after the last."""
-    start, step = y * frame.stride[0] - frame.padding[0], frame.dilation[0]
-    first, end = (tirx.floordiv(edge - start + step - 1, step) for edge in (0, frame.size[0]))
-    return tirx.max(0, first), tirx.min(frame.kernel[0], end)
-
-
-def _has_borders(block: SBlock) -> bool:
-    """Whether what a block multiplies may lie beside the image."""
-    return not isinstance(block.body.value.b.a, ir.TensorLoad)
-
-
-def _pixel_call(block: SBlock, tile: PixelTile) -> tirx.Stmt:
-    """One tap's tile: each output's pixel is as many elements from the data's beginning as its index says."""
-    axis, product = block.iter_vars[0], block.body.value.b
-    pixel = product.a.args[1] if tile.borders else product.a
-    shape = pixel.source.ty.shape
-    offset = pixel.indices[0]
-    for extent, index in zip(shape[1:], pixel.indices[1:], strict=True):
-        offset = offset * extent + index
-    count = int(axis.dom.extent)
-    inside = _without_likely(product.a.args[0]) if tile.borders else None
-
-    def of_row(row: int) -> ir.Expr:
-        output = axis.var + row
-        if count % tile.rows:
-            output = tirx.min(output, count - 1)
-        found = substituted(offset, axis.var, output)
-        if inside is not None:
-            outside = tirx.const(-1, found.ty.dtype)
-            found = tirx.Select(substituted(inside, axis.var, output), found, outside)
-        return tirx.Cast("int32", found)
-
-    data = tirx.BufferLoad(pixel.source, [0] * len(shape))
-    sums = tirx.BufferLoad(block.body.buffer, block.body.indices)
-    offsets = [of_row(row) for row in range(tile.rows)]
-    return _call(tile.name, pixel_tile.llvm_ir(tile), sums, data, product.b, *offsets)
-
-
-def _without_likely(tests: ir.Expr) -> ir.Expr:
-    """`tests` without their `likely`, for which lowering would make copies of the loops around."""
-
-    def plain(call: ir.Call) -> ir.Expr:
-        return call.args[0] if str(getattr(call.op, "name", "")).endswith(".likely") else call
-
-    return structural_map(tests, (ir.Call, plain))
-
-
-_REPLACED = {_TILE: _tile_call, _STEPS: _step_calls, _IMAGE_STEPS: _image_calls}
-
-
-def _chosen(position: tirx.Var, cases: list[tuple[int, tirx.Stmt]]) -> tirx.Stmt:
-    """The first case whose end lies beyond `position`."""
-    *before, (_, stmt) = cases
-    for end, case in reversed(before):
-        stmt = tirx.IfThenElse(position < end, case, stmt)
-    return stmt
-
-
-def _call(name: str, code: str, *values: ir.Expr) -> tirx.Stmt:
-    """A call of `name`, for which `code` is attached; of a tensor's element it is given the address."""
-    passed = [tirx.address_of(value) if isinstance(value, ir.TensorLoad) else value for value in values]
-    called = tirx.Evaluate(tirx.call_extern("void", name, *passed))
-    return tirx.AttrStmt(tirx.const(0), "pragma_import_llvm", ir.StringImm(code), called)
+_REPLACED = {_TILE: calls.tile_call, _STEPS: calls.step_calls, _IMAGE_STEPS: calls.image_calls}
 
 
 def _region(touched: ir.TensorRegion, spans: Mapping[tirx.Var, int]) -> ir.TensorRegion:

@@ -68,7 +68,7 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
     style = style_of(core)
     fitting = sorted(
         (each for each in COLUMNS if each <= workload["w"] and _fits(workload, each, style)),
-        key=lambda each: _cycles(_frame(workload, each, style)),
+        key=lambda each: _cycles(Frame.of(workload, workload["k"], each, style)),
     )
     if decider.choose("written_out", (1, 0) if fitting else (0,)):
         return {
@@ -83,21 +83,6 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
     return {"written_out": 0, "columns": columns, "channels": decider.choose("channels", panels)}
 
 
-def _frame(workload: Workload, columns: int, style: str) -> Frame:
-    shape, details = workload.shape, workload.details
-    return Frame(
-        size=(details["height"], details["width"]),
-        outputs=(shape["h"], shape["w"]),
-        channels=shape["k"],
-        kernel=(shape["kernel"], shape.get("kernel_width", shape["kernel"])),
-        stride=(shape["stride"], shape.get("stride_width", shape["stride"])),
-        padding=(details["top"], details["left"]),
-        dilation=(shape.get("dilation", 1), details["dilation_width"]),
-        columns=columns,
-        style=style,
-    )
-
-
 def _kinds(frame: Frame) -> list[tuple[int, ImageStep]]:
     return image_steps(frame, frame.size[1] * frame.dilation[0])
 
@@ -107,7 +92,7 @@ def _fits(workload: Workload, columns: int, style: str) -> bool:
 
     With fewer outputs than a panel, TVM makes the tile's buffer narrower than the panel that is written.
     """
-    frame = _frame(workload, columns, style)
+    frame = Frame.of(workload, workload["k"], columns, style)
     kinds = _kinds(frame)
     return (
         workload["n"] >= CHANNEL_MULTIPLE
@@ -146,7 +131,9 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
     sch.compute_at(total, panel, preserve_unit_loops=True)
     if decisions["written_out"]:
         column = sch.get_loops(total)[-5]
-        mark_image_steps(sch, column, _frame(workload, columns, STYLES[decisions["load_style"]]))
+        mark_image_steps(
+            sch, column, Frame.of(workload, workload["k"], columns, STYLES[decisions["load_style"]])
+        )
         return
     partition(sch, y, tile)
     _accumulate(sch, total)

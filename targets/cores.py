@@ -41,6 +41,11 @@ class Core:
         """128-bit registers: v0 to v31 on every AArch64 core."""
         return 32
 
+    @property
+    def multiply_adds_per_cycle(self) -> int:
+        """float32 multiply-adds at the peak."""
+        return self.fma_per_cycle * self.vector_lanes("float32")
+
     def vector_lanes(self, dtype: str) -> int:
         """Elements of `dtype` in one 128-bit register: 4 for float32, 16 for int8."""
         bits = re.search(r"\d+", dtype)

@@ -54,7 +54,7 @@ def _kernels(tuner: Tuner) -> Table:
     columns = ("calls", "default", "best", UNITS[tuner.basis], "% of peak", "trials", "failed")
     found = make_table("kernel", "shape", *columns, "", right=columns)
     for kernel in tuner.kernels:
-        peak = kernel.peak(tuner.core)
+        peak = tuner.peak(kernel)
         found.add_row(
             kernel.task.workload.kind,
             str(kernel.task.workload),

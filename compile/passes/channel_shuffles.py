@@ -10,7 +10,7 @@ from tvm import ir, relax
 from tvm.relax.expr_functor import mutator
 
 from compile.passes.readers import operator
-from compile.passes.rewriter import Rewriter
+from compile.passes.rewriter import Rewriter, with_main_rewritten
 from compile.passes.select_kernels import emit
 from compile.passes.shapes import image_shape
 from schedules import interleave
@@ -25,10 +25,7 @@ class ChannelShuffles:
 
     def transform_module(self, module: ir.IRModule, _context: object) -> ir.IRModule:
         """The module with its `main` calling `interleave` kernels, which are added to it."""
-        replacer = _Replacer(module)
-        main = module.get_global_var("main")
-        replacer.builder_.update_func(main, replacer.visit_expr(module[main]))
-        return relax.transform.DeadCodeElimination()(replacer.builder_.get())
+        return relax.transform.DeadCodeElimination()(with_main_rewritten(module, _Replacer(module)))
 
 
 @mutator
@@ -57,21 +54,17 @@ class _Replacer(Rewriter):
             if operator(value) != step:
                 break
             found.append(value)
-            value = self._value(value.args[0])
+            value = self.value_of(value.args[0])
         return found
 
     def _parts(self, pixels: ir.Expr, groups: int) -> list[ir.Expr]:
         """What is shuffled: the equal parts of a concatenation, or all."""
-        whole = self._value(pixels)
+        whole = self.value_of(pixels)
         if operator(whole) != "concat" or int(whole.attrs.axis) % 4 != 3:
             return [pixels]
         parts = list(whole.args[0].fields)
         is_equal = len(parts) == groups and len({int(part.ty.shape[3]) for part in parts}) == 1
         return parts if is_equal else [pixels]
-
-    def _value(self, expression: ir.Expr) -> ir.Expr:
-        """What a variable is bound to; None for anything else."""
-        return self.builder_.lookup_binding(expression) if isinstance(expression, relax.Var) else None
 
 
 def _groups(steps: list[ir.Call]) -> int | None:

@@ -9,9 +9,9 @@ from tvm import ir, relax
 from tvm.relax.expr_functor import mutator
 
 from compile.passes.kernel_calls import call_kernel
-from compile.passes.readers import operator, readers_of
+from compile.passes.readers import is_to_planes, operator, readers_of
 from compile.passes.resizing import resize_of, tables
-from compile.passes.rewriter import Rewriter
+from compile.passes.rewriter import Rewriter, with_main_rewritten
 from compile.passes.shapes import image_shape
 from schedules import argmax
 
@@ -25,10 +25,7 @@ class ClassMaps:
 
     def transform_module(self, module: ir.IRModule, _context: object) -> ir.IRModule:
         """The module with its `main` calling `argmax` kernels, which are added to it."""
-        replacer = _Replacer(module)
-        main = module.get_global_var("main")
-        replacer.builder_.update_func(main, replacer.visit_expr(module[main]))
-        return relax.transform.DeadCodeElimination()(replacer.builder_.get())
+        return relax.transform.DeadCodeElimination()(with_main_rewritten(module, _Replacer(module)))
 
 
 @mutator
@@ -64,15 +61,14 @@ class _Replacer(Rewriter):
             return None
         if int(axis) % 4 == 3:
             return self._before_softmax(data)
-        value = self._value(data)
-        if int(axis) % 4 != 1 or operator(value) != "permute_dims" or value.attrs.axes is None:
+        value = self.value_of(data)
+        if int(axis) % 4 != 1 or not is_to_planes(value):
             return None
-        is_to_planes = [int(each) for each in value.attrs.axes] == [0, 3, 1, 2]
-        return self._before_softmax(value.args[0]) if is_to_planes else None
+        return self._before_softmax(value.args[0])
 
     def _before_softmax(self, pixels: ir.Expr) -> ir.Expr:
         """What has its largest channels where `pixels` have them: softmax changes nothing about that."""
-        value = self._value(pixels)
+        value = self.value_of(pixels)
         if operator(value) in ("nn.softmax", "nn.log_softmax") and int(value.attrs.axis) % 4 == 3:
             return value.args[0]
         return pixels
@@ -81,17 +77,13 @@ class _Replacer(Rewriter):
         shape = image_shape(pixels)
         assert shape is not None
         function, arguments = argmax.define(shape, dtype), [pixels]
-        resize = resize_of(self._value(pixels))
+        resize = resize_of(self.value_of(pixels))
         if resize is not None and resize.is_bilinear:
             columns = resize.samples(1).padded(argmax.PIXELS)
             function = argmax.define_resized(resize.shape, resize.size, dtype)
             arguments = [resize.source, *tables(resize.samples(0), columns)]
         type_ = relax.TensorType(shape[:3], dtype)
         return call_kernel(self.builder_, function, argmax.KIND, arguments, type_)
-
-    def _value(self, expression: ir.Expr) -> ir.Expr:
-        """What a variable is bound to; None for anything else."""
-        return self.builder_.lookup_binding(expression) if isinstance(expression, relax.Var) else None
 
 
 def _cast_type(readers: list[ir.Expr]) -> str:

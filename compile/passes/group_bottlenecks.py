@@ -18,14 +18,14 @@ from tvm_ffi import structural_equal
 
 from compile.passes.constants import Array, array_of, constant
 from compile.passes.convolution import Convolution, convolution_of
-from compile.passes.rewriter import Rewriter
+from compile.passes.kernel_calls import OPAQUE
+from compile.passes.readers import operator, variables_of
+from compile.passes.rewriter import Rewriter, with_main_rewritten
 from schedules import bottleneck
 from schedules.block import Bottleneck, Clamp, Expansion
 from schedules.chain import define
 from targets.cores import Core
 
-OPAQUE = 8
-"""OpPatternKind of a kernel that nothing is fused into (tvm/relax/op_attr_types.h)."""
 UNCLAMPED = (-math.inf, math.inf)
 
 
@@ -58,9 +58,9 @@ class _Graph:
         for block in function.body.blocks:
             for binding in block.bindings:
                 self.values[binding.var] = binding.value
-                for variable in _variables(binding.value):
+                for variable in variables_of(binding.value):
                     self.readers.setdefault(variable, []).append(binding.var)
-        for variable in _variables(function.body.body):
+        for variable in variables_of(function.body.body):
             self.readers.setdefault(variable, []).append(variable)
 
     def only_reader(self, variable: relax.Var, *operators: str) -> relax.Var | None:
@@ -72,8 +72,7 @@ class _Graph:
 
     def operator(self, variable: relax.Var) -> str:
         """The name of the operator that makes `variable`."""
-        name = getattr(getattr(self.values.get(variable), "op", None), "name", "")
-        return str(name).removeprefix("relax.")
+        return operator(self.values.get(variable))
 
     def arguments(self, variable: relax.Var) -> list[ir.Expr]:
         """What the operator that makes `variable` is called with."""
@@ -162,10 +161,7 @@ class GroupBottlenecks:
 
     def transform_module(self, module: ir.IRModule, _context: object) -> ir.IRModule:
         """The module with its `main` calling the kernels, which are added to it."""
-        grouper = _Grouper(module, self.core)
-        main = module.get_global_var("main")
-        grouper.builder_.update_func(main, grouper.visit_expr(module[main]))
-        return relax.transform.DeadCodeElimination()(grouper.builder_.get())
+        return relax.transform.DeadCodeElimination()(with_main_rewritten(module, _Grouper(module, self.core)))
 
 
 @mutator
@@ -243,15 +239,3 @@ def _description(chain: _Chain) -> Iterator[tuple[Bottleneck, _Chain]]:
 def _other(arguments: list[ir.Expr], variable: relax.Var) -> ir.Expr:
     first, second = arguments
     return second if first.same_as(variable) else first
-
-
-def _variables(expression: ir.Expr) -> list[relax.Var]:
-    """The variables that an expression reads, as often as it reads them."""
-    found: list[relax.Var] = []
-
-    def visit(part: ir.Expr) -> None:
-        if isinstance(part, relax.Var):
-            found.append(part)
-
-    relax.analysis.post_order_visit(expression, visit)
-    return found

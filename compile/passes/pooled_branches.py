@@ -19,7 +19,7 @@ from compile.passes.constants import Array, constant
 from compile.passes.convolution import Convolution, convolution_of
 from compile.passes.readers import operator, readers_of
 from compile.passes.resizing import resize_of
-from compile.passes.rewriter import Rewriter
+from compile.passes.rewriter import Rewriter, with_main_rewritten
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,7 @@ class PooledBranches:
 
     def transform_module(self, module: ir.IRModule, _context: object) -> ir.IRModule:
         """The module with its `main` rewritten."""
-        splitter = _Splitter(module)
-        main = module.get_global_var("main")
-        splitter.builder_.update_func(main, splitter.visit_expr(module[main]))
-        return relax.transform.DeadCodeElimination()(splitter.builder_.get())
+        return relax.transform.DeadCodeElimination()(with_main_rewritten(module, _Splitter(module)))
 
 
 @mutator
@@ -68,7 +65,7 @@ class _Splitter(Rewriter):
 
     def _parts(self, layer: Convolution) -> list[_Part]:
         """The inputs of the concatenation that `layer` reads; none if it reads no such thing."""
-        whole = self._value(layer.source)
+        whole = self.value_of(layer.source)
         if operator(whole) != "concat" or whole.attrs.axis is None or int(whole.attrs.axis) % 4 != 3:
             return []
         values = list(whole.args[0].fields)
@@ -80,7 +77,7 @@ class _Splitter(Rewriter):
         ]
 
     def _part(self, value: ir.Expr, weight: Array) -> _Part:
-        resize = resize_of(self._value(value))
+        resize = resize_of(self.value_of(value))
         is_pixel = resize is not None and resize.source_size == (1, 1)
         return _Part(resize.source if resize is not None and is_pixel else value, weight, is_pixel)
 
@@ -98,7 +95,3 @@ class _Splitter(Rewriter):
             kernel_layout="HWIO",
             out_layout="NHWC",
         )
-
-    def _value(self, expression: ir.Expr) -> ir.Expr:
-        """What a variable is bound to; None for anything else."""
-        return self.builder_.lookup_binding(expression) if isinstance(expression, relax.Var) else None

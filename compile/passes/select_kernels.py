@@ -17,7 +17,7 @@ from compile.passes.constants import Array, array_of, constant
 from compile.passes.convolution import Convolution, convolution_of, pair, sides
 from compile.passes.kernel_calls import call_kernel
 from compile.passes.resizing import resize_of, tables
-from compile.passes.rewriter import Rewriter
+from compile.passes.rewriter import Rewriter, with_main_rewritten
 from compile.passes.transposed import in_planes, transposed_of
 from schedules import concat, conv, dense, depthwise, interleave, pointwise, pool, resize, stem
 from schedules.kernel import CHANNEL_MULTIPLE, LANES, round_up
@@ -33,10 +33,7 @@ class SelectKernels:
 
     def transform_module(self, module: ir.IRModule, _context: object) -> ir.IRModule:
         """The module with its `main` calling kernels of our kinds."""
-        selector = _Selector(module)
-        main = module.get_global_var("main")
-        selector.builder_.update_func(main, selector.visit_expr(module[main]))
-        return selector.builder_.get()
+        return with_main_rewritten(module, _Selector(module))
 
 
 @mutator

@@ -20,6 +20,7 @@ from compile.tuning.task import MAIN, build
 from compile.tuning.units import CYCLE
 from schedules.apply import schedule_kernel
 from schedules.space import Given
+from schedules.strips import extents_of
 from targets.cores import Core
 from targets.emulated.kernel import SYMBOL, Argument, link_kernel, run_kernel
 from targets.errors import DeviceError
@@ -44,7 +45,6 @@ class Figure:
 class Inputs:
     """What every candidate of a kernel is called with, and what it must answer."""
 
-    function: PrimFunc
     roles: tuple[str, ...]
     values: tuple[NDArray[Any], ...]
     expected: NDArray[Any]
@@ -58,17 +58,21 @@ def inputs_of(text: str, roles: tuple[str, ...]) -> Inputs:
     module: ir.IRModule = ir.load_json(text)
     function = module[MAIN]
     random = np.random.default_rng(0)
-    shapes = [tuple(int(n) for n in parameter.ty.shape) for parameter in function.params]
-    dtypes = [str(parameter.ty.dtype) for parameter in function.params]
+    shapes, dtypes = _types(function)
     values = tuple(
         _drawn(random, shape, dtype, role)
         for shape, dtype, role in zip(shapes, dtypes, roles, strict=True)
         if role != "output"
     )
-    dtype = dtypes[-1]
-    result = tvm.runtime.tensor(np.zeros(shapes[-1], dtype))
+    result = tvm.runtime.tensor(np.zeros(shapes[-1], dtypes[-1]))
     tvm.tirx.build(module, target="llvm")[MAIN](*map(tvm.runtime.tensor, values), result)
-    return Inputs(function, roles, values, result.numpy())
+    return Inputs(roles, values, result.numpy())
+
+
+def _types(function: PrimFunc) -> tuple[list[tuple[int, ...]], list[str]]:
+    """Shapes and dtypes of a kernel's tensors."""
+    parameters = function.params
+    return [extents_of(each) for each in parameters], [str(each.ty.dtype) for each in parameters]
 
 
 def _drawn(random: np.random.Generator, shape: tuple[int, ...], dtype: str, role: str) -> NDArray[Any]:
@@ -83,8 +87,7 @@ def _drawn(random: np.random.Generator, shape: tuple[int, ...], dtype: str, role
 
 def arguments_of(inputs: Inputs, scheduled: PrimFunc) -> list[Argument]:
     """The tensors of a scheduled kernel: weights packed as it wants them, and its workspace."""
-    shapes = [tuple(int(n) for n in parameter.ty.shape) for parameter in scheduled.params]
-    dtypes = [str(parameter.ty.dtype) for parameter in scheduled.params]
+    shapes, dtypes = _types(scheduled)
     roles = [*inputs.roles, *["workspace"] * (len(shapes) - len(inputs.roles))]
     values = [
         *(laid_out(value, shape) for value, shape in zip(inputs.values, shapes, strict=False)),

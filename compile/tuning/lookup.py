@@ -11,7 +11,7 @@ from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
 
 import tuning_logs
-from compile.tuning.records import RECORDS, Log, Record, best_first
+from compile.tuning.records import Log, Record, best_first, by_kernel
 from compile.tuning.task import Task, plain_module
 from schedules.apply import Scheduled, schedule_kernel
 from schedules.kernel import workload_of
@@ -48,8 +48,8 @@ class TunedScheduler:
         """Records that exist for a kernel but do not apply, and why."""
         own, *like = lineage(core)
         self._records = {
-            TUNED: _by_kernel(_logs([own], folders)),
-            SEEDED: _by_kernel(_logs(like, folders)),
+            TUNED: _best(_logs([own], folders)),
+            SEEDED: _best(_logs(like, folders)),
         }
 
     def __call__(self, function: PrimFunc, core: Core) -> Scheduled:
@@ -76,12 +76,10 @@ def _logs(cores: Iterable[Core], folders: Sequence[Path]) -> list[Log]:
     return [Log(folder / core.name, core) for core in cores for folder in folders]
 
 
-def _by_kernel(logs: Sequence[Log]) -> dict[str, list[Record]]:
+def _best(logs: Sequence[Log]) -> dict[str, list[Record]]:
     """Of each kernel the records of the first log that has any, best first."""
     found: dict[str, list[Record]] = {}
     for log in logs:
-        own: dict[str, list[Record]] = {}
-        for record in log.records() if (log.folder / RECORDS).is_file() else ():
-            own.setdefault(record.key, []).append(record)
+        own = by_kernel(log.records())
         found = {key: best_first(records) for key, records in own.items()} | found
     return found

@@ -139,6 +139,14 @@ def best_first(records: Iterable[Record]) -> list[Record]:
     return sorted(records, key=lambda record: (BASES.index(record.basis), record.seconds))
 
 
+def by_kernel(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """The records of each kernel, in order."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.key, []).append(record)
+    return found
+
+
 def spell_draws(draws: Draws) -> str:
     """A point as text."""
     return " ".join(f"{name}={value}" for name, value in sorted(draws.items()))

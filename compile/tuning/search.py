@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,7 @@ class KernelSearch:
         self._seed = seed
         self._context: TuneContext | None = None
 
+    @cached_property
     def default(self) -> dict[str, int]:
         """The point that a compile takes when nothing is tuned."""
         return draws_of(recorded(Schedule(self.task.function), self.core, First()))
@@ -82,7 +84,7 @@ class KernelSearch:
 
     def propose(self) -> list[dict[str, int]]:
         """Points that have no figure yet, the most promising ones; none when the space seems used up."""
-        if not self.default():
+        if not self.default:
             return []  # nothing to draw: the space is one point
         if len(self.figures) < WARM_UP and (near := self._neighbours()):
             return near

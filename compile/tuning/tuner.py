@@ -13,8 +13,7 @@ from compile.tuning.measurers import Measurer
 from compile.tuning.records import Log, best_first
 from compile.tuning.search import KernelSearch
 from compile.tuning.task import Task
-from compile.tuning.units import CYCLE, PER_SECOND, UNITS
-from schedules.kernel import LANES
+from compile.tuning.units import PER_SECOND, UNITS, of_peak
 from targets.cores import Core, lineage
 
 PER_ROUND = 8
@@ -56,13 +55,6 @@ class Kernel:
         """The least time found."""
         best = self.search.best
         return None if best is None else best[1].seconds
-
-    def peak(self, core: Core) -> float | None:
-        """The part of the core's multiply-adds that the best point does; None where none are estimated."""
-        if self.best_seconds is None or not self.task.workload.multiply_adds:
-            return None
-        per_cycle = core.fma_per_cycle * LANES
-        return self.task.workload.multiply_adds / per_cycle / (self.best_seconds / CYCLE)
 
     @property
     def share(self) -> float:
@@ -134,6 +126,11 @@ class Tuner:
         """What the figures are, of `records.BASES`."""
         return self.measurer.basis
 
+    def peak(self, kernel: Kernel) -> float | None:
+        """The part of the core's multiply-adds that its best point does; None where it is not known."""
+        best = kernel.best_seconds
+        return None if best is None else of_peak(kernel.task.workload, best, self.basis, self.core)
+
     @property
     def seconds_left(self) -> float | None:
         """Until the budget is spent, at the pace so far; None where nothing says so yet."""
@@ -177,7 +174,7 @@ class Tuner:
             "calls": kernel.task.calls,
             "default": _in_units(kernel.default_seconds),
             "best": _in_units(kernel.best_seconds),
-            "of_peak": kernel.peak(self.core),
+            "of_peak": self.peak(kernel),
             "trials": kernel.trials,
             "failures": kernel.failures,
         }
@@ -206,7 +203,7 @@ class Tuner:
                 self.unfit.append(str(record))
 
     def _prepare(self, kernel: Kernel) -> None:
-        default = kernel.search.default()
+        default = kernel.search.default
         known = kernel.search.figure(default)
         kernel.default_seconds = known.seconds if known else None
         kernel.waiting = [] if known else [default]
@@ -249,7 +246,7 @@ class Tuner:
         if kernel.waiting:
             return float("inf")
         rounds = kernel.stale / PER_ROUND
-        return kernel.share * (1.0 - min(1.0, kernel.peak(self.core) or 0.0)) * float(0.5**rounds)
+        return kernel.share * (1.0 - min(1.0, self.peak(kernel) or 0.0)) * float(0.5**rounds)
 
     def _take(self, futures: Iterable[Future[Figure]]) -> None:
         found: dict[int, list[tuple[Draws, Figure]]] = {}
@@ -269,7 +266,7 @@ class Tuner:
         kernel.trials += len(results)
         kernel.failures += [figure.failure for _, figure in results if figure.seconds is None]
         if kernel.default_seconds is None:
-            figure = kernel.search.figure(kernel.search.default())
+            figure = kernel.search.figure(kernel.search.default)
             kernel.default_seconds = figure.seconds if figure else None
         best = kernel.best_seconds
         improved = best is not None and (before is None or best < before * (1 - WORTH))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from schedules.kernel import Workload
+from targets.cores import Core
+
 MEASURED, ESTIMATED = "measured", "estimated"
 BASES = (MEASURED, ESTIMATED)
 """What a figure is, that which says most of real time first."""
@@ -10,3 +13,12 @@ CYCLE = 1e-9
 UNITS = {MEASURED: "ms", ESTIMATED: "M cycles"}
 """What figures are shown in. PER_SECOND of either are one of the log's seconds."""
 PER_SECOND = 1e3
+
+
+def of_peak(workload: Workload, seconds: float, basis: str, core: Core) -> float | None:
+    """The part of the core's multiply-add peak that a kernel reaches; None where time, not cycles, is known,
+    or nothing is multiplied.
+    """
+    if basis != ESTIMATED or not workload.multiply_adds:
+        return None
+    return workload.multiply_adds / core.multiply_adds_per_cycle / (seconds / CYCLE)

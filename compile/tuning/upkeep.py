@@ -7,10 +7,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from compile.tuning.records import RECORDS, Log, Record, best_first
-from compile.tuning.units import CYCLE, ESTIMATED, PER_SECOND, UNITS
-from schedules.kernel import LANES
-from targets.cores import Core, find_core
+from compile.tuning.records import RECORDS, Log, Record, best_first, by_kernel
+from compile.tuning.units import PER_SECOND, UNITS, of_peak
+from targets.cores import find_core
 from targets.errors import UserError
 
 
@@ -44,13 +43,13 @@ def best_rows(log: Log) -> list[dict[str, Any]]:
             "shape": dict(records[0].workload.shape),
             "best": records[0].seconds * PER_SECOND,
             "unit": UNITS[records[0].basis],
-            "of_peak": _of_peak(records[0], log.core),
+            "of_peak": of_peak(records[0].workload, records[0].seconds, records[0].basis, log.core),
             "basis": records[0].basis,
             "device": records[0].device,
             "records": len(records),
             "age_days": (date.today() - records[0].day).days,
         }
-        for records in map(best_first, _by_kernel(log.records()).values())
+        for records in map(best_first, by_kernel(log.records()).values())
     ]
 
 
@@ -59,7 +58,7 @@ def prune(log: Log, keep: int) -> Pruned:
     kept: list[Record] = []
     unfit: list[str] = []
     worse = 0
-    for records in _by_kernel(log.records()).values():
+    for records in by_kernel(log.records()).values():
         for basis in UNITS:
             left = keep
             for record in best_first(each for each in records if each.basis == basis):
@@ -85,17 +84,3 @@ def merge(source: Log, target: Log) -> int:
 
 def _identity(record: Record) -> tuple[object, ...]:
     return record.key, record.basis, record.device, tuple(sorted(record.draws.items()))
-
-
-def _by_kernel(records: list[Record]) -> dict[str, list[Record]]:
-    found: dict[str, list[Record]] = {}
-    for record in records:
-        found.setdefault(record.key, []).append(record)
-    return found
-
-
-def _of_peak(record: Record, core: Core) -> float | None:
-    """The part of the core's multiply-adds; None where time, not cycles, is known."""
-    if record.basis != ESTIMATED or not record.workload.multiply_adds:
-        return None
-    return record.workload.multiply_adds / (core.fma_per_cycle * LANES) / (record.seconds / CYCLE)

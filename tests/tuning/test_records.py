@@ -48,7 +48,7 @@ def task() -> Task:
 def points(task: Task) -> list[dict[str, int]]:
     """The default and a few other points of the kernel's space."""
     search = KernelSearch(task, CORE, 8)
-    default = search.default()
+    default = search.default
     search.tell([(default, Figure(1e-3))])
     return [default, *search.propose()]
 
