@@ -27,16 +27,22 @@ Replacement = tuple[list[tirx.Stmt], tirx.Stmt, Epilogue]
 def tile_call(
     block: SBlock, reader: SBlock, loops: Sequence[tirx.For], asked: str, may_store: bool
 ) -> Replacement:
-    """The tile that starts where the loops do."""
+    """The tile that starts where the loops do; the last one may have fewer rows."""
     pitch, style = asked.split(" ")
     rows, columns, depth = (int(loop.extent) for loop in loops)
     pixels, outputs = int(block.body.buffer.ty.shape[0]), int(reader.body.buffer.ty.shape[-1])
-    is_whole = pixels % rows == 0 and outputs % columns == 0
-    epilogue = epilogue_of(reader, block.body.buffer, may_store and is_whole)
-    tile = microkernel.Tile(rows, columns, depth, int(pitch), style, epilogue.finish)
+    epilogue = epilogue_of(reader, block.body.buffer, may_store and outputs % columns == 0)
     product = block.body.value.b
     results = _results(block, epilogue, pixel_axis=0)
-    return [], _call(tile.name, microkernel.llvm_ir(tile), *results, product.a, product.b), epilogue
+
+    def call(rows: int) -> tirx.Stmt:
+        tile = microkernel.Tile(rows, columns, depth, int(pitch), style, epilogue.finish)
+        return _call(tile.name, microkernel.llvm_ir(tile), *results, product.a, product.b)
+
+    whole = pixels - pixels % rows
+    cases = [(whole, call(rows))] if whole else []
+    cases += [(pixels, call(pixels % rows))] if whole < pixels else []
+    return [], _chosen(block.iter_vars[0].var, cases), epilogue
 
 
 def _results(block: SBlock, epilogue: Epilogue, pixel_axis: int) -> list[ir.Expr]:

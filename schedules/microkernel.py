@@ -49,8 +49,8 @@ def style_of(core: Core) -> str:
 MAX_OFFSET = 4095 * 8
 """Bytes that `ldr` of 64 bits reaches from its base (Arm ARM, C6.2: imm12, scaled by 8)."""
 _COUNT = "x11"
-UNROLLED = 8
-"""Rounds up to which a core that issues in order has no loop: it waits for the branch's instructions."""
+UNROLLED = 4
+"""Rounds of a loop's turn on cores that issue in order, which wait for the branch's instructions."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,14 @@ class Tile:
         return [[first + row * panels + panel for panel in range(panels)] for row in range(self.rows)]
 
     @property
+    def unrolled(self) -> int:
+        """Rounds in a turn of the loop."""
+        return 1 if self.style == VECTOR else UNROLLED
+
+    @property
     def fits(self) -> bool:
         """Whether sums and operands fit the vector registers, and addresses the loads."""
-        reach = ((self.rows - 1) * self.pitch + 2 * STEP) * BYTES
+        reach = ((self.rows - 1) * self.pitch + 2 * UNROLLED * STEP) * BYTES
         return (
             self.columns % LANES == 0
             and self.depth % STEP == 0
@@ -107,8 +112,7 @@ def llvm_ir(tile: Tile) -> str:
     if tile.style == VECTOR:
         body += f"  %centre = add i64 %{PIXELS}, {CENTRE}\n"
         arguments[PIXELS] = "%centre"
-    arguments[_COUNT] = str(tile.depth // STEP - 1)
-    clobbers = [f"v{register}" for register in range(VECTORS) if register not in sums] + list(SCRATCH)
+    clobbers = [f"v{register}" for register in range(VECTORS) if register not in sums] + [*SCRATCH, _COUNT]
     body += call(assembly(tile), sums, arguments, clobbers) + stored(len(sums), len(arguments))
     parameters = f"{finish.parameters}, ptr %pixels, ptr %weights"
     return f"{HEADER}define void @{tile.name}({parameters}) alwaysinline {{\n{body}  ret void\n}}\n"
@@ -119,26 +123,33 @@ def assembly(tile: Tile) -> list[str]:
     operands = tile.operands
     multiply_adds = operands.multiply_adds(tile.sums[0][0])
     loads = operands.loads()
-    last = [load for load in loads if not load.ahead]
     lines = _before([load for load in loads if load.ahead], tile)
-    rounds = tile.depth // STEP - 1
-    if tile.style != VECTOR and rounds < UNROLLED:
-        lines += [line for at in range(rounds) for line in _round(multiply_adds, loads, at)]
-        lines += _round(multiply_adds, last, rounds)
-    else:
-        lines += ["1:", *_round(multiply_adds, loads, 0)] if rounds else []
-        lines += (
-            [
-                f"subs {_COUNT}, {_COUNT}, #1",
-                f"add {PIXELS}, {PIXELS}, #{STEP * BYTES}",
-                f"add {WEIGHTS}, {WEIGHTS}, #{STEP * tile.columns * BYTES}",
-                "b.ne 1b",
-            ]
-            if rounds
-            else []
-        )
-        lines += _round(multiply_adds, last, 0)
+    lines += _rounds(multiply_adds, loads, tile)
     return lines + tile.finish.lines(tile.sums, range(operands.registers))
+
+
+def _rounds(multiply_adds: list[str], loads: list[Load], tile: Tile) -> list[str]:
+    """All rounds: first those that fill no turn of the loop, last the one with nothing to load ahead."""
+    rounds = tile.depth // STEP - 1
+    turns, straight = divmod(rounds, tile.unrolled)
+    if turns < 2:
+        turns, straight = 0, rounds
+    lines = [line for at in range(straight) for line in _round(multiply_adds, loads, at)]
+    if turns:
+        lines += _advanced(tile, straight) if straight else []
+        lines += [f"mov {_COUNT}, #{turns}", "1:"]
+        lines += [line for at in range(tile.unrolled) for line in _round(multiply_adds, loads, at)]
+        lines += [f"subs {_COUNT}, {_COUNT}, #1", *_advanced(tile, tile.unrolled), "b.ne 1b"]
+    last = [load for load in loads if not load.ahead]
+    return lines + _round(multiply_adds, last, 0 if turns else straight)
+
+
+def _advanced(tile: Tile, rounds: int) -> list[str]:
+    """What moves the bases on by so many rounds."""
+    return [
+        f"add {PIXELS}, {PIXELS}, #{rounds * STEP * BYTES}",
+        f"add {WEIGHTS}, {WEIGHTS}, #{rounds * STEP * tile.columns * BYTES}",
+    ]
 
 
 def _before(loads: list[Load], tile: Tile) -> list[str]:

@@ -83,7 +83,7 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
         "columns", [each for each in panels if round_up(workload["n"], CHANNEL_MULTIPLE) % each == 0]
     )
     style = style_of(core)
-    written_out = [rows for rows in _by_style(style) if _written_out(workload, rows, columns, style)]
+    written_out = _written_out(workload, columns, style)
     is_written_out = decider.choose("written_out", (1, 0) if written_out else (0,))
     step = decider.choose("step", STEPS[:1] if is_written_out else STEPS)
     tile = decider.choose("rows", written_out if is_written_out else _rows(workload, columns))
@@ -116,14 +116,28 @@ def _rows(workload: Workload, columns: int) -> list[int]:
     return dividing_first(workload["m"], [rows for rows in ROWS if rows * columns // LANES <= MAX_SUMS])
 
 
-def _written_out(workload: Workload, rows: int, columns: int, style: str) -> bool:
-    """Whether the inner loop can be the one of microkernel.py: whole tiles of neighbouring pixels.
+def _written_out(workload: Workload, columns: int, style: str) -> list[int]:
+    """Row tiles whose inner loops can be those of microkernel.py, neighbouring pixels being tiles: best first.
 
-    With fewer outputs than a panel, TVM makes the tile's buffer narrower than the panel that is written.
+    With fewer outputs than a panel, TVM makes the tile's buffer narrower than the panel that is written; the
+    index of a lone pixel is no variable.
     """
-    depth = workload["k"]
-    whole = workload["m"] % rows == 0 and workload["n"] >= columns and "stride" not in workload.shape
-    return whole and Tile(rows, columns, depth, depth, style).fits
+    pixels, depth = workload["m"], workload["k"]
+    if pixels == 1 or workload["n"] < columns or "stride" in workload.shape:
+        return []
+
+    def fits(rows: int) -> bool:
+        return Tile(rows, columns, depth, depth, style).fits
+
+    def vectors(rows: int) -> int:
+        """Loaded for a panel and a round; where loads are dear, the fewest are best."""
+        whole, left = divmod(pixels, rows)
+        panels = columns // LANES * LANES
+        return whole * (rows + panels) + (left + panels if left else 0)
+
+    tiles = dividing_first(pixels, _by_style(style))
+    fitting = [rows for rows in tiles if fits(rows) and (pixels % rows == 0 or fits(pixels % rows))]
+    return fitting if style == VECTOR else sorted(fitting, key=vectors)
 
 
 def schedule(sch: Schedule, decisions: Decisions) -> None:

@@ -84,7 +84,7 @@ def test_pointwise_loop_is_56_multiply_adds_of_75_instructions(name):
 def test_pointwise_sum_is_two_vector_operations_besides_its_products(name):
     for tile in written_out(assembly(POINTWISE, find_core(name))):
         sums = count(tile, "smax")
-        assert sums in (14, 16)
+        assert sums in (14, 16, 8)  # of 7 or 8 pixels; in-order cores have 4 pixels left of 196
         assert count(tile, "smin") == sums
         assert count(tile, "st1") == sums // 2  # two panels of a pixel at once
         assert not count(tile, "fadd") + count(tile, "fmaxnm") + count(tile, "fminnm")
@@ -95,17 +95,18 @@ def test_pointwise_sum_is_two_vector_operations_besides_its_products(name):
         assert not [line for line in tile if "[sp" in line]
 
 
-@pytest.mark.parametrize(("name", "least"), [("cortex-a53", 0.76), ("cortex-a55", 0.94)])
+@pytest.mark.parametrize(("name", "least"), [("cortex-a53", 0.79), ("cortex-a55", 0.96)])
 def test_pointwise_loop_on_in_order_cores_loads_by_halves(name, least):
     core = find_core(name)
     loop = max(innermost_loops(assembly(POINTWISE, core)), key=lambda loop: count(loop, "fmla"))
-    assert count(loop, "fmla") == 56
-    assert sum(line.startswith("ldr\td") for line in loop) == 15  # 7 pixels and 8 vectors of weights
-    assert sum(line.startswith("ldr\tx") for line in loop) == 15
+    rounds = 4  # one after the other: the core waits for a branch
+    assert count(loop, "fmla") == rounds * 64
+    assert sum(line.startswith("ldr\td") for line in loop) == rounds * 16  # 8 pixels, 8 vectors of weights
+    assert sum(line.startswith("ldr\tx") for line in loop) == rounds * 16
     assert not [line for line in loop if re.match(r"ld[rp]\s+q|st|.*\[sp", line)]
-    assert len(loop) <= 56 + 3 * 15 + 4
+    assert len(loop) <= rounds * (64 + 3 * 16) + 4
     text = [re.sub(r"\s+", " ", line).replace("1b", "#0") for line in loop]
-    assert 56 / cycles_in_order([parse(line) for line in text], RULES[name]) >= least
+    assert rounds * 64 / cycles_in_order([parse(line) for line in text], RULES[name]) >= least
 
 
 @pytest.mark.parametrize("name", ["cortex-a53", "cortex-a55", "cortex-a72", "cortex-a76"])

@@ -46,6 +46,11 @@ CASES = [
     Case("pointwise", (1, 32, 1, 8), 15, residual=True),
     Case("pointwise", (1, 16, 7, 1), 1),
     Case("pointwise", (1, 320, 3, 4), 1000),
+    # No tile divides these pixels: the last one has fewer rows.
+    Case("pointwise", (1, 32, 3, 3), 40, residual=True),
+    Case("pointwise", (1, 100, 19, 19), 20),
+    Case("pointwise", (1, 36, 1, 33), 24, residual=True),
+    Case("pointwise", (1, 16, 1, 2), 8),
     *(
         Case("depthwise", (1, channels, *size), channels, window, residual=residual)
         for channels, size, window, residual in zip(
