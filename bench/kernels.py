@@ -31,10 +31,12 @@ FIELDS = ("estimated % of peak", "estimated core cycles", "L1D misses", "L2 miss
 VARIANTS: dict[str, Lowering] = {"compiled": lower, "layer by layer": layer_by_layer}
 
 
-def report(core_name: str, lowering: Lowering) -> BenchReport:
-    """The kernels of one inference, with random weights, on `core_name`."""
+MOBILENET = Source("mobilenet_v2", weights="random:0")
+
+
+def report(core_name: str, lowering: Lowering, source: Source = MOBILENET) -> BenchReport:
+    """The kernels of one inference on `core_name`."""
     with tempfile.TemporaryDirectory() as folder:
-        source = Source("mobilenet_v2", weights="random:0")
         path = Path(folder) / "bundle"
         bundle = compile_model(source, find_core(core_name), path, contextlib.nullcontext, lowering)
         return count(bundle)

@@ -64,9 +64,7 @@ class Product:
         parts = max(1, LINE // (self.columns * BYTES))
         first += sums * (1 if edge <= near // 2 and (walk.panels > 1 or groups == 1) else parts)
         second = float(pixels + weights)
-        if second > far and (blocks, groups) != (1, 1):
-            if panel * walk.panels <= far:
-                second = weights + pixels * (groups if pixels > far else 1)
-            else:
-                second = pixels + blocks * weights
+        if second > far:
+            passes = 1 if pixels <= far else groups if tile * walk.tiles <= far else self.panels
+            second = pixels * passes + weights * (1 if panel * walk.panels <= far else blocks)
         return (first + L2_WEIGHT * second) / LINE
