@@ -117,7 +117,7 @@ def _rows(workload: Workload, columns: int) -> list[int]:
 
 
 def _written_out(workload: Workload, columns: int, style: str) -> list[int]:
-    """Row tiles whose inner loops can be those of microkernel.py, neighbouring pixels being tiles: best first.
+    """Row tiles, of neighbouring pixels, whose inner loops can be those of microkernel.py: best first.
 
     With fewer outputs than a panel, TVM makes the tile's buffer narrower than the panel that is written; the
     index of a lone pixel is no variable.
