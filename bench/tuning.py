@@ -4,8 +4,8 @@
     python -m bench.tuning --plot        # bench/tuning.svg, of all curves (needs matplotlib: extra `bench`)
 
 A curve is bench/curves/CORE.csv: seconds since the search began, trials, and estimated million cycles of all
-kernels with the best points so far. Records are left in --logs: those that come with Armature are made of them
-(`armature logs merge`, `prune`).
+kernels with the best points so far. Records are left in --logs: those that come with Armature are made of
+them (`armature logs merge`, `prune`).
 """
 
 from __future__ import annotations
