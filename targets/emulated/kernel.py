@@ -70,7 +70,7 @@ def run_kernel(
     _write(arguments, file)
     caches = Caches.of(core)
     command = [str(program), str(file), str(result), str(_FLUSHES * caches.l2_kib * _KIB)]
-    found = profile_whole(core, command, [caches], Launch(seconds=seconds))
+    found = profile_whole(core, command, [caches], Launch(seconds=seconds, inherits=False))
     functions = Functions(program)
     own = {each for each in functions.all if each.name.startswith(f"{SYMBOL}_compute_")}
     blocks = tuple(

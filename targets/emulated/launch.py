@@ -29,6 +29,10 @@ class Launch:
     """The folder that stands for / where it holds a file (qemu's -L); None: the ARM C library's."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables added to its environment."""
+    inherits: bool = True
+    """Whether it has this process's environment. That lies above the stack, so what it holds moves the stack,
+    and with it what misses the caches: without, counts are the same whoever asks.
+    """
     seconds: float = 600.0
     """The longest that one run may take."""
 
@@ -44,7 +48,7 @@ def run_program(core: Core, command: Sequence[str], launch: Launch, options: Seq
     emulate = [*_emulator(core, launch), *options, *command]
     name = f"emulated:{core.name}"
     with tempfile.TemporaryFile() as errors:
-        code = _run(emulate, errors, launch.seconds)
+        code = _run(emulate, errors, launch)
         said = _last_words(errors)
     if code is None:
         raise DeviceError(f"{command[0]} did not end on {name} within {launch.seconds:g} s")
@@ -71,17 +75,18 @@ def _emulator(core: Core, launch: Launch) -> list[str]:
     ]
 
 
-def _run(command: Sequence[str], errors: IO[bytes], seconds: float) -> int | None:
+def _run(command: Sequence[str], errors: IO[bytes], launch: Launch) -> int | None:
     """The exit code, negative for a signal; None when the time was up."""
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=errors,  # a file: a pipe would be waited for as long as some child of the program holds it
+        env=None if launch.inherits else {},
         start_new_session=True,
     )
     try:
-        return process.wait(seconds)
+        return process.wait(launch.seconds)
     except subprocess.TimeoutExpired:
         return None
     finally:

@@ -23,7 +23,7 @@ REPEAT = "{repeat}"
 
 _SOURCE = Path(__file__).with_name("profile.c")
 _INSTRUCTION_BYTES = 4
-_PLAIN = Launch()
+_PLAIN = Launch(inherits=False)
 
 
 @dataclass(frozen=True)
