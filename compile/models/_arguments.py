@@ -1,4 +1,4 @@
-"""Model arguments from the command line (`--arg width=0.5`), converted by the factory's annotations."""
+"""Model arguments: from the command line (`--arg width=0.5`) by the factory's annotations, and their limits."""
 
 from __future__ import annotations
 
@@ -29,6 +29,20 @@ def convert_arguments(model: str, factory: Callable[..., Any], args: Mapping[str
                 f"{model} cannot use {name}={text}: it accepts {_accepted(parameters, types_)}."
             ) from None
     return values
+
+
+def require_width(model: str, width: float, lowest: float, highest: float) -> None:
+    """UserError unless `width` is one that `model` has."""
+    if not lowest <= width <= highest:
+        raise UserError(f"{model} has no width {width}: give one from {lowest} to {highest}.")
+
+
+def require_classes(model: str, num_classes: int) -> None:
+    """UserError unless there is a class to tell."""
+    if num_classes < 1:
+        raise UserError(
+            f"{model} cannot tell {num_classes} classes apart: give num_classes of 1 or more."
+        )
 
 
 def _convert(kind: Any, text: str) -> Any:

@@ -5,12 +5,16 @@ The submodules are named so that the state dict is torchvision's.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, nn
-from torch.nn import functional
 
 from compile.models import register_model
+from compile.models._arguments import require_classes, require_width
+from compile.models._layers import Classifier, atrous, conv_bn, round_channels
 from compile.weights import WeightSource
-from targets.errors import UserError
+
+Shortcut = Literal["bottlenecks", "expansions", "none"]
 
 # The paper's Table 2: expansion t, output channels c, repeats n, stride s of the first.
 _BOTTLENECKS = (
@@ -42,80 +46,102 @@ _IMAGENET = WeightSource(
     labels="imagenet",
     paper="Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, CVPR 2018",
 )
-def mobilenet_v2(width: float = 1.0, num_classes: int = 1000) -> nn.Module:
+def mobilenet_v2(
+    width: float = 1.0, num_classes: int = 1000, linear: bool = True, shortcut: Shortcut = "bottlenecks"
+) -> nn.Module:
     """MobileNetV2, an ImageNet classifier of any input size; `width` is 0.35 to 1.4.
+
+    `linear=false` puts a ReLU6 after each projection, and `shortcut` joins the bottlenecks, the expansions
+    or nothing: the variants of the paper's Figure 6. They change neither count.
 
     Multiply-adds are the paper's: 300M at width 1.0, 585M at 1.4. The paper prints 3.4M and 6.9M parameters;
     its authors' checkpoints have 3.47M and 6.06M (tensorflow/models, research/slim/nets/mobilenet/README.md),
     which is what this has within 1%.
     """
-    if not 0.35 <= width <= 1.4:
-        raise UserError(f"mobilenet_v2 has no width {width}: give one from 0.35 to 1.4.")
-    if num_classes < 1:
-        raise UserError(
-            f"mobilenet_v2 cannot tell {num_classes} classes apart: give num_classes of 1 or more."
-        )
-    return MobileNetV2(width, num_classes)
+    require_width("mobilenet_v2", width, 0.35, 1.4)
+    require_classes("mobilenet_v2", num_classes)
+    return MobileNetV2(width, num_classes, linear, shortcut)
 
 
-class MobileNetV2(nn.Module):
-    """Stem, 17 bottlenecks, a last pointwise convolution, global average pool and a dense layer.
+class MobileNetV2(Classifier):
+    """Stem, 17 bottlenecks, a last pointwise convolution, global average pool and a dense layer."""
 
-    Takes float32 (N, 3, H, W); returns logits (N, num_classes).
-    """
+    def __init__(
+        self, width: float, num_classes: int, linear: bool = True, shortcut: Shortcut = "bottlenecks"
+    ) -> None:
+        features = mobilenet_v2_features(width, linear, shortcut)
+        super().__init__(features, _last_channels(width), num_classes, _DROPOUT)
 
-    def __init__(self, width: float, num_classes: int) -> None:
-        super().__init__()
-        channels = round_channels(_STEM_CHANNELS * width)
-        layers: list[nn.Module] = [_conv_bn_relu6(3, channels, kernel=3, stride=2)]
-        for expansion, base, repeats, first_stride in _BOTTLENECKS:
-            for stride in (first_stride, *[1] * (repeats - 1)):
-                out = round_channels(base * width)
-                layers.append(Bottleneck(channels, out, stride, expansion))
-                channels = out
-        last = round_channels(_LAST_CHANNELS * max(1.0, width))
-        layers.append(_conv_bn_relu6(channels, last))
-        self.features = nn.Sequential(*layers)
-        self.classifier = nn.Sequential(nn.Dropout(_DROPOUT), nn.Linear(last, num_classes))
 
-    def forward(self, image: Tensor) -> Tensor:
-        pooled = functional.adaptive_avg_pool2d(self.features(image), (1, 1))
-        logits: Tensor = self.classifier(pooled.flatten(1))
-        return logits
+def mobilenet_v2_features(
+    width: float = 1.0,
+    linear: bool = True,
+    shortcut: Shortcut = "bottlenecks",
+    output_stride: int = 32,
+) -> nn.Sequential:
+    """Its 19 layers up to the last pointwise convolution; atrous beyond `output_stride`."""
+    shapes = [
+        (expansion, round_channels(base * width), stride)
+        for expansion, base, repeats, first_stride in _BOTTLENECKS
+        for stride in (first_stride, *[1] * (repeats - 1))
+    ]
+    (stem_stride, _), *steps = atrous((2, *(stride for *_, stride in shapes)), output_stride)
+    channels = round_channels(_STEM_CHANNELS * width)
+    layers: list[nn.Module] = [conv_bn(3, channels, 3, stride=stem_stride)]
+    for (expansion, out, _), (stride, dilation) in zip(shapes, steps, strict=True):
+        layers.append(Bottleneck(channels, out, stride, expansion, dilation, linear, shortcut != "none"))
+        channels = out
+    layers.append(conv_bn(channels, _last_channels(width)))
+    return _JoinedExpansions(*layers) if shortcut == "expansions" else nn.Sequential(*layers)
 
 
 class Bottleneck(nn.Module):
-    """1x1 expansion (if any), 3x3 depthwise, 1x1 linear projection; shortcut where shapes agree."""
+    """1x1 expansion (if any), 3x3 depthwise, 1x1 projection, linear or not; shortcut where shapes agree."""
 
-    def __init__(self, channels: int, out: int, stride: int, expansion: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        out: int,
+        stride: int,
+        expansion: int,
+        dilation: int = 1,
+        linear: bool = True,
+        shortcut: bool = True,
+    ) -> None:
         super().__init__()
         middle = channels * expansion
-        expand = [_conv_bn_relu6(channels, middle)] if expansion != 1 else []
+        expand = [conv_bn(channels, middle)] if expansion != 1 else []
         self.conv = nn.Sequential(
             *expand,
-            _conv_bn_relu6(middle, middle, kernel=3, stride=stride, groups=middle),
+            conv_bn(middle, middle, 3, stride=stride, groups=middle, dilation=dilation),
             nn.Conv2d(middle, out, 1, bias=False),
             nn.BatchNorm2d(out),
+            *([] if linear else [nn.ReLU6()]),
         )
-        self.has_shortcut = stride == 1 and channels == out
+        self.has_shortcut = shortcut and stride == 1 and channels == out
 
     def forward(self, x: Tensor) -> Tensor:
         projected: Tensor = self.conv(x)
         return x + projected if self.has_shortcut else projected
 
 
-def round_channels(channels: float) -> int:
-    """The nearest multiple of 8 that is not below 90% of `channels`, at least 8."""
-    rounded = max(8, int(channels + 4) // 8 * 8)
-    return rounded if rounded >= 0.9 * channels else rounded + 8
+class _JoinedExpansions(nn.Sequential):
+    """The layers of a MobileNetV2 in which shortcuts join an expansion to the next one of its shape."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        x, carried = image, None
+        for layer in self:
+            if not isinstance(layer, Bottleneck):
+                x = layer(x)
+                continue
+            expanded = layer.conv[0](x)
+            if carried is not None:
+                expanded = expanded + carried
+            # A block that keeps its shape is followed by one that expands as many channels.
+            carried = expanded if layer.has_shortcut else None
+            x = layer.conv[1:](expanded)
+        return x
 
 
-def _conv_bn_relu6(
-    channels: int, out: int, kernel: int = 1, stride: int = 1, groups: int = 1
-) -> nn.Sequential:
-    padding = kernel // 2
-    return nn.Sequential(
-        nn.Conv2d(channels, out, kernel, stride, padding, groups=groups, bias=False),
-        nn.BatchNorm2d(out),
-        nn.ReLU6(),
-    )
+def _last_channels(width: float) -> int:
+    return round_channels(_LAST_CHANNELS * max(1.0, width))
