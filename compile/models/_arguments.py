@@ -1,4 +1,4 @@
-"""Model arguments: from the command line (`--arg width=0.5`) by the factory's annotations, and their limits."""
+"""Model arguments: from the command line (`--arg width=0.5`) by the factory's annotations; their limits."""
 
 from __future__ import annotations
 
@@ -40,9 +40,7 @@ def require_width(model: str, width: float, lowest: float, highest: float) -> No
 def require_classes(model: str, num_classes: int) -> None:
     """UserError unless there is a class to tell."""
     if num_classes < 1:
-        raise UserError(
-            f"{model} cannot tell {num_classes} classes apart: give num_classes of 1 or more."
-        )
+        raise UserError(f"{model} cannot tell {num_classes} classes apart: give num_classes of 1 or more.")
 
 
 def _convert(kind: Any, text: str) -> Any:

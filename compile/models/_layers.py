@@ -1,4 +1,4 @@
-"""What the families of networks have in common: layers, rounding of widths, output strides, the classifier."""
+"""What the families share: layers, rounded widths, output strides, and what a classifier ends with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DeepLabV3: semantic segmentation by atrous convolution (Chen et al., 2017), on this package's classifiers."""
+"""DeepLabV3: semantic segmentation by atrous convolution (Chen et al., 2017), on our classifiers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PAPER = (
     "Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, CVPR 2018"
 )
 _HEAD_CHANNELS = 256
-# Dilations of the pyramid's 3x3 convolutions at output stride 16; at 8 they are doubled.
+# Dilations of the pyramid's (ASPP's) 3x3 convolutions at output stride 16; at 8 they are doubled.
 _ASPP_RATES = (6, 12, 18)
 
 
@@ -31,22 +31,23 @@ _ASPP_RATES = (6, 12, 18)
 def deeplabv3_mobilenet_v1(
     num_classes: int = 21, output_stride: OutputStride = 16, aspp: bool = True
 ) -> nn.Module:
-    """DeepLabV3 on MobileNetV1: the class of each pixel, of images of any size.
+    """DeepLabV3 on MobileNetV1: the class of each pixel, at any input size.
 
-    Counts are the paper's at 513 pixels: 11.15M parameters and 14.25B multiply-adds.
+    Parameters are the paper's 11.15M with `aspp`. Its 14.25B multiply-adds are 12.76B here: see DeepLabV3.
     """
     require_classes("deeplabv3_mobilenet_v1", num_classes)
-    return DeepLabV3(mobilenet_v1_features(output_stride=output_stride), 1024, num_classes, _rates(output_stride, aspp))
+    features = mobilenet_v1_features(output_stride=output_stride)
+    return DeepLabV3(features, 1024, num_classes, _rates(output_stride, aspp))
 
 
 @register_model(task="segment", input_shape=_INPUT, paper=_PAPER)
 def deeplabv3_mobilenet_v2(
     num_classes: int = 21, output_stride: OutputStride = 16, aspp: bool = False
 ) -> nn.Module:
-    """DeepLabV3 on MobileNetV2 to its 320 channels: the class of each pixel, of images of any size.
+    """DeepLabV3 on MobileNetV2, to its 320 channels: the class of each pixel, at any input size.
 
-    Counts are the paper's at 513 pixels: 2.11M parameters and 2.75B multiply-adds, with `aspp` 4.52M and
-    5.8B.
+    Counts are the paper's: 2.11M parameters and 2.75B multiply-adds at 513 pixels; with `aspp` its 4.52M, but
+    5.36B instead of 5.8B: see DeepLabV3.
     """
     require_classes("deeplabv3_mobilenet_v2", num_classes)
     features = mobilenet_v2_features(output_stride=output_stride)[:-1]
@@ -57,9 +58,11 @@ def deeplabv3_mobilenet_v2(
 def deeplabv3_resnet101(
     num_classes: int = 21, output_stride: OutputStride = 16, aspp: bool = True
 ) -> nn.Module:
-    """DeepLabV3 on ResNet-101: the class of each pixel, of images of any size.
+    """DeepLabV3 on ResNet-101: the class of each pixel, at any input size.
 
-    Counts are the paper's at 513 pixels: 58.16M parameters and 81.0B multiply-adds.
+    Parameters are the paper's 58.16M within 1%. Its 81.0B multiply-adds are 71.1B here: 2.9B of the rest is
+    what DeepLabV3 says; for 7.1B its authors' ResNet begins with three 3x3 convolutions of 64, 64 and 128
+    channels (tensorflow/models, research/deeplab/core/resnet_v1_beta.py), where ours keeps resnet101's 7x7.
     """
     require_classes("deeplabv3_resnet101", num_classes)
     features = ResNetFeatures(output_stride)
@@ -71,11 +74,13 @@ class DeepLabV3(nn.Module):
 
     The branches are the image's mean, a 1x1 convolution and, for each of `rates`, an atrous 3x3 convolution.
     Takes float32 (N, 3, H, W); returns classes uint8 (N, H, W).
+
+    With `rates` the paper counts more multiply-adds. They fit atrous convolutions of 36x36 pixels, not of the
+    33x33 that 513 become at output stride 16: TensorFlow takes each apart into dense ones, and pads their
+    inputs to equal sizes.
     """
 
-    def __init__(
-        self, features: nn.Module, channels: int, num_classes: int, rates: tuple[int, ...]
-    ) -> None:
+    def __init__(self, features: nn.Module, channels: int, num_classes: int, rates: tuple[int, ...]) -> None:
         super().__init__()
         self.features = features
         self.image_pooling = _conv(channels, 1)

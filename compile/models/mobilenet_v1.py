@@ -28,13 +28,15 @@ _DROPOUT = 0.001
     task="classify",
     input_shape=(1, 3, 224, 224),
     labels="imagenet",
-    paper="Howard et al., MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications, 2017",
+    paper="Howard et al., MobileNets: Efficient Convolutional Neural Networks for Mobile Vision "
+    "Applications, 2017",
 )
 def mobilenet_v1(width: float = 1.0, num_classes: int = 1000) -> nn.Module:
-    """MobileNetV1, an ImageNet classifier of any input size; `width` is 0.25 to 1.0.
+    """MobileNetV1, an ImageNet classifier of any input size.
 
-    Counts are the paper's: 4.2M parameters and 569M multiply-adds at width 1.0 (which MobileNetV2's paper
-    prints as 575M). Activations are ReLU6, as its authors' code has it; the paper says ReLU.
+    `width` is 0.25 to 1.0, and any between. Counts are the paper's: 4.2M parameters and 569M multiply-adds at
+    width 1.0, which MobileNetV2's paper prints as 575M. Activations are ReLU6, as in its authors' code
+    (tensorflow/models, research/slim/nets/mobilenet_v1.py); the paper says ReLU.
     """
     require_width("mobilenet_v1", width, 0.25, 1.0)
     require_classes("mobilenet_v1", num_classes)

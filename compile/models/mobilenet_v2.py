@@ -49,10 +49,10 @@ _IMAGENET = WeightSource(
 def mobilenet_v2(
     width: float = 1.0, num_classes: int = 1000, linear: bool = True, shortcut: Shortcut = "bottlenecks"
 ) -> nn.Module:
-    """MobileNetV2, an ImageNet classifier of any input size; `width` is 0.35 to 1.4.
+    """MobileNetV2, an ImageNet classifier of any input size.
 
-    `linear=false` puts a ReLU6 after each projection, and `shortcut` joins the bottlenecks, the expansions
-    or nothing: the variants of the paper's Figure 6. They change neither count.
+    `width` is 0.35 to 1.4. Without `linear` a ReLU6 follows each projection; `shortcut` joins bottlenecks,
+    expansions or nothing: the variants of the paper's Figure 6, which change neither count.
 
     Multiply-adds are the paper's: 300M at width 1.0, 585M at 1.4. The paper prints 3.4M and 6.9M parameters;
     its authors' checkpoints have 3.47M and 6.06M (tensorflow/models, research/slim/nets/mobilenet/README.md),
@@ -65,6 +65,8 @@ def mobilenet_v2(
 
 class MobileNetV2(Classifier):
     """Stem, 17 bottlenecks, a last pointwise convolution, global average pool and a dense layer."""
+
+    features: nn.Sequential
 
     def __init__(
         self, width: float, num_classes: int, linear: bool = True, shortcut: Shortcut = "bottlenecks"

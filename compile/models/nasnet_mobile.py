@@ -118,9 +118,7 @@ class Cell(nn.Module):
     first cell has but one input (`earlier` is 0), which it also takes as it is.
     """
 
-    def __init__(
-        self, design: Design, inner: int, channels: int, earlier: int, earlier_stride: int
-    ) -> None:
+    def __init__(self, design: Design, inner: int, channels: int, earlier: int, earlier_stride: int) -> None:
         super().__init__()
         self.design = design
         self.last = _relu_conv_bn(channels, inner)

@@ -29,8 +29,8 @@ _EXPANSION = 4
 def resnet101(num_classes: int = 1000) -> nn.Module:
     """ResNet-101, an ImageNet classifier of any input size.
 
-    The paper's 7.6B multiply-adds become 7.8B: units that halve the image do so in their 3x3 convolution, as
-    in torchvision, not in the 1x1 before it. The paper prints no number of parameters; torchvision's has 44.5M.
+    The paper's 7.6B multiply-adds are 7.8B here: units that halve the image do so in their 3x3 convolution,
+    as torchvision's do, not in the 1x1 before it. The paper prints no parameters; torchvision's has 44.5M.
     """
     require_classes("resnet101", num_classes)
     return ResNet(num_classes)
@@ -47,14 +47,14 @@ class ResNetFeatures(nn.Module):
         self.bn1 = nn.BatchNorm2d(_STEM_CHANNELS)
         strides = [stride for stage, (_, units) in enumerate(_STAGES) for stride in _strides(stage, units)]
         _, _, *steps = atrous((2, 2, *strides), output_stride)
-        channels = _STEM_CHANNELS
-        remaining = iter(steps)
-        for stage, (width, units) in enumerate(_STAGES, 1):
+        channels, remaining, stages = _STEM_CHANNELS, iter(steps), []
+        for width, units in _STAGES:
             layers = []
             for stride, dilation in islice(remaining, units):
                 layers.append(Unit(channels, width, stride, dilation))
                 channels = width * _EXPANSION
-            self.add_module(f"layer{stage}", nn.Sequential(*layers))
+            stages.append(nn.Sequential(*layers))
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
 
     def forward(self, image: Tensor) -> Tensor:
         x = functional.max_pool2d(functional.relu(self.bn1(self.conv1(image))), 3, 2, 1)

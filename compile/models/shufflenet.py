@@ -17,8 +17,8 @@ Groups = Literal[1, 2, 3, 4, 8]
 # The paper's Table 1: output channels of stage 2 by groups, which double at each stage; units of the stages.
 _STAGE_2 = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
 _UNITS = (4, 8, 4)
-# (least width, channels): the paper scales all layers, but its multiply-adds fit steps, as in its authors' code
-# (github.com/megvii-model/ShuffleNet-Series); 24 * width would give 11M at 0.25 and 300M at 1.5, not 13M and 292M.
+# (least width, channels). The paper scales every layer, but its multiply-adds fit steps, as in its authors'
+# code (megvii-model/ShuffleNet-Series): with 24 * width, 0.25 would count 11M and 1.5 300M, not 13M and 292M.
 _STEM_CHANNELS = ((2.0, 48), (1.0, 24), (0.0, 12))
 # "The number of bottleneck channels is set to 1/4 of the output channels".
 _SQUEEZE = 4
@@ -32,10 +32,10 @@ _SQUEEZE = 4
     "CVPR 2018",
 )
 def shufflenet(width: float = 1.0, groups: Groups = 3, num_classes: int = 1000) -> nn.Module:
-    """ShuffleNet (V1), an ImageNet classifier of any input size; `width` is 0.25 to 2.0.
+    """ShuffleNet (V1), an ImageNet classifier of any input size.
 
-    Counts at 3 groups are the paper's: 137M multiply-adds at width 1.0, 292M at 1.5, 524M at 2.0. Parameters,
-    which only MobileNetV2's paper prints, too: 3.4M at 1.5 and 5.4M at 2.0.
+    `width` is 0.25 to 2.0. Multiply-adds are the paper's: at 3 groups 137M at width 1.0, 292M at 1.5 and 524M
+    at 2.0. So are the parameters, which MobileNetV2's paper prints: 3.4M at 1.5 and 5.4M at 2.0.
     """
     require_width("shufflenet", width, 0.25, 2.0)
     require_classes("shufflenet", num_classes)
