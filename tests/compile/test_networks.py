@@ -2,6 +2,7 @@
 
 import io
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -236,3 +237,8 @@ def test_the_table_of_networks_is_whole():
     text = console.file.getvalue()
     assert "…" not in text
     assert all(row["name"] in text and row["summary"] in text for row in ROWS)
+
+
+def test_every_network_is_in_the_docs():
+    text = (Path(__file__).parents[2] / "docs" / "networks.md").read_text(encoding="utf-8")
+    assert [row["name"] for row in ROWS if f"`{row['name']}`" not in text] == []
