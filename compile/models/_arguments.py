@@ -37,10 +37,11 @@ def require_width(model: str, width: float, lowest: float, highest: float) -> No
         raise UserError(f"{model} has no width {width}: give one from {lowest} to {highest}.")
 
 
-def require_classes(model: str, num_classes: int) -> None:
-    """UserError unless there is a class to tell."""
-    if num_classes < 1:
-        raise UserError(f"{model} cannot tell {num_classes} classes apart: give num_classes of 1 or more.")
+def require_classes(model: str, num_classes: int, most: int | None = None) -> None:
+    """UserError unless there is a class to tell, and there are no more than `most`."""
+    if num_classes < 1 or (most is not None and num_classes > most):
+        accepted = "1 or more" if most is None else f"1 to {most}"
+        raise UserError(f"{model} cannot tell {num_classes} classes apart: give num_classes of {accepted}.")
 
 
 def _convert(kind: Any, text: str) -> Any:

@@ -22,6 +22,7 @@ _PAPER = (
     "Chen et al., Rethinking Atrous Convolution for Semantic Image Segmentation, 2017; "
     "Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, CVPR 2018"
 )
+_MOST_CLASSES = 256  # in uint8
 _HEAD_CHANNELS = 256
 # Dilations of the pyramid's (ASPP's) 3x3 convolutions at output stride 16; at 8 they are doubled.
 _ASPP_RATES = (6, 12, 18)
@@ -31,11 +32,11 @@ _ASPP_RATES = (6, 12, 18)
 def deeplabv3_mobilenet_v1(
     num_classes: int = 21, output_stride: OutputStride = 16, aspp: bool = True
 ) -> nn.Module:
-    """DeepLabV3 on MobileNetV1: the class of each pixel, at any input size.
+    """DeepLabV3 on MobileNetV1: the class of each pixel.
 
     Parameters are the paper's 11.15M with `aspp`. Its 14.25B multiply-adds are 12.76B here: see DeepLabV3.
     """
-    require_classes("deeplabv3_mobilenet_v1", num_classes)
+    require_classes("deeplabv3_mobilenet_v1", num_classes, _MOST_CLASSES)
     features = mobilenet_v1_features(output_stride=output_stride)
     return DeepLabV3(features, 1024, num_classes, _rates(output_stride, aspp))
 
@@ -44,12 +45,12 @@ def deeplabv3_mobilenet_v1(
 def deeplabv3_mobilenet_v2(
     num_classes: int = 21, output_stride: OutputStride = 16, aspp: bool = False
 ) -> nn.Module:
-    """DeepLabV3 on MobileNetV2, to its 320 channels: the class of each pixel, at any input size.
+    """DeepLabV3 on MobileNetV2, to its 320 channels: the class of each pixel.
 
     Counts are the paper's: 2.11M parameters and 2.75B multiply-adds at 513 pixels; with `aspp` its 4.52M, but
     5.36B instead of 5.8B: see DeepLabV3.
     """
-    require_classes("deeplabv3_mobilenet_v2", num_classes)
+    require_classes("deeplabv3_mobilenet_v2", num_classes, _MOST_CLASSES)
     features = mobilenet_v2_features(output_stride=output_stride)[:-1]
     return DeepLabV3(features, 320, num_classes, _rates(output_stride, aspp))
 
@@ -58,13 +59,13 @@ def deeplabv3_mobilenet_v2(
 def deeplabv3_resnet101(
     num_classes: int = 21, output_stride: OutputStride = 16, aspp: bool = True
 ) -> nn.Module:
-    """DeepLabV3 on ResNet-101: the class of each pixel, at any input size.
+    """DeepLabV3 on ResNet-101: the class of each pixel.
 
     Parameters are the paper's 58.16M within 1%. Its 81.0B multiply-adds are 71.1B here: 2.9B of the rest is
     what DeepLabV3 says; for 7.1B its authors' ResNet begins with three 3x3 convolutions of 64, 64 and 128
     channels (tensorflow/models, research/deeplab/core/resnet_v1_beta.py), where ours keeps resnet101's 7x7.
     """
-    require_classes("deeplabv3_resnet101", num_classes)
+    require_classes("deeplabv3_resnet101", num_classes, _MOST_CLASSES)
     features = ResNetFeatures(output_stride)
     return DeepLabV3(features, features.channels, num_classes, _rates(output_stride, aspp))
 

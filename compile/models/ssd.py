@@ -40,18 +40,18 @@ _ANCHORS = (
 
 @register_model(task="detect", input_shape=_INPUT, paper=_PAPER)
 def ssdlite_mobilenet_v1(num_classes: int = 80) -> nn.Module:
-    """SSDLite on MobileNetV1: box deltas and class logits of each anchor, at any input size.
+    """SSDLite on MobileNetV1: box deltas and class logits of each anchor.
 
     Counts are the paper's: 5.1M parameters and 1.3B multiply-adds.
     """
     require_classes("ssdlite_mobilenet_v1", num_classes)
-    layers = mobilenet_v1_features()
+    layers = mobilenet_v1_features()  # its first twelve make pixels 16 apart
     return SSD(layers[:12], layers[12:], (512, 1024), num_classes, is_lite=True)
 
 
 @register_model(task="detect", input_shape=_INPUT, paper=_PAPER)
 def ssdlite_mobilenet_v2(num_classes: int = 80) -> nn.Module:
-    """SSDLite on MobileNetV2: box deltas and class logits of each anchor, at any input size.
+    """SSDLite on MobileNetV2: box deltas and class logits of each anchor.
 
     Counts are the paper's: 4.3M parameters and 0.8B multiply-adds. What follows the backbone has the paper's
     2.1M parameters, but 0.18B multiply-adds where the paper prints 0.35B. That does not fit the paper's 0.8B
@@ -72,7 +72,7 @@ def ssd_mobilenet_v2(num_classes: int = 80) -> nn.Module:
 
 
 def _on_mobilenet_v2(num_classes: int, is_lite: bool) -> SSD:
-    """The first level is the expansion of layer 15, the last that reads pixels 16 apart."""
+    """The first level is the expansion of layer 15, the last of pixels 16 apart."""
     layers = list(mobilenet_v2_features())
     block = layers[14]
     assert isinstance(block, Bottleneck)

@@ -221,6 +221,7 @@ def test_ssd_outputs_follow_anchors_of_a_pixel():
         ("mobilenet_v2", {"shortcut": "all"}, "bottlenecks or expansions or none"),
         ("shufflenet", {"groups": "5"}, "1 or 2 or 3 or 4 or 8"),
         ("deeplabv3_mobilenet_v2", {"output_stride": "32"}, "16 or 8"),
+        ("deeplabv3_resnet101", {"num_classes": "257"}, "1 to 256"),
         ("ssdlite_mobilenet_v2", {"num_classes": "0"}, "1 or more"),
     ],
 )
