@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
@@ -14,6 +14,9 @@ from targets.board_state import BoardState
 from targets.boards import Board, big_cluster, big_core, find_board
 from targets.cores import Core, find_core
 from targets.errors import UserError
+
+if TYPE_CHECKING:
+    from targets.tracker import Place, Tracker
 
 FORMS = "emulated[:CORE|BOARD], rpc://HOST:PORT, tracker://HOST:PORT/KEY"
 
@@ -155,22 +158,36 @@ def _open_emulated(core: Core, seconds: float) -> Iterator[Device]:
         yield device
 
 
-def _rpc(spec: str, _core: Core | None, seconds: float) -> AbstractContextManager[Device]:
+def find_boards(spec: str) -> Place | Tracker | None:
+    """Where the boards named by `spec` are; None where `spec` is another kind of device.
+
+    Raises UserError when it is written wrongly.
+    """
+    scheme = spec.partition(":")[0].partition("/")[0]
+    if scheme not in ("rpc", "tracker"):
+        return None
+    from targets.tracker import Place, Tracker
+
     host, port, rest = _address(spec)
-    if rest:
-        raise UserError(f"unknown device {spec!r}: a board over RPC is rpc://HOST:PORT")
-    from targets.rpc import connect_direct
-
-    return connect_direct(host, port, seconds)
-
-
-def _tracker(spec: str, _core: Core | None, seconds: float) -> AbstractContextManager[Device]:
-    host, port, key = _address(spec)
-    if not key or "/" in key:
+    place = Place(host, port)
+    if scheme == "rpc":
+        if rest:
+            raise UserError(f"unknown device {spec!r}: a board over RPC is rpc://HOST:PORT")
+        return place
+    if not rest or "/" in rest:
         raise UserError(f"unknown device {spec!r}: a board of a tracker is tracker://HOST:PORT/KEY")
-    from targets.rpc import connect_through_tracker
+    return Tracker(place, rest)
 
-    return connect_through_tracker(host, port, key, seconds)
+
+def _boards(spec: str, _core: Core | None, seconds: float) -> AbstractContextManager[Device]:
+    from targets.rpc import connect_place, connect_through_tracker
+    from targets.tracker import Tracker
+
+    found = find_boards(spec)
+    assert found is not None
+    if isinstance(found, Tracker):
+        return connect_through_tracker(found, seconds)
+    return connect_place(f"rpc://{found}", found, seconds)
 
 
 def _address(spec: str) -> tuple[str, int, str]:
@@ -185,4 +202,4 @@ def _address(spec: str) -> tuple[str, int, str]:
 
 
 Opener = Callable[[str, Core | None, float], AbstractContextManager[Device]]
-_OPENERS: dict[str, Opener] = {"emulated": _emulated, "rpc": _rpc, "tracker": _tracker}
+_OPENERS: dict[str, Opener] = {"emulated": _emulated, "rpc": _boards, "tracker": _boards}

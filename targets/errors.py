@@ -15,3 +15,11 @@ class DeviceError(Exception):
 
     The message names the device, what it was doing, and how it failed (signal, time-out, lost link).
     """
+
+
+class CrashError(DeviceError):
+    """The library ended its session on the board: it crashed, or took more memory than it may have."""
+
+
+class LostError(DeviceError):
+    """A board, or the tracker, cannot be reached or went away, and nothing says that a library did it."""

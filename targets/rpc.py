@@ -9,7 +9,6 @@ import itertools
 import json
 import logging
 import re
-import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,19 +20,17 @@ import numpy as np
 import tvm
 from numpy.typing import NDArray
 from tvm import rpc
-from tvm.rpc import base
 from tvm.runtime.vm import VirtualMachine
 
 from targets.board_state import BoardState, parse_state
 from targets.cores import Core
-from targets.errors import DeviceError
+from targets.errors import CrashError, DeviceError, LostError
+from targets.tracker import Place, Tracker, reach
 
 if TYPE_CHECKING:
     from targets.emulated.board import EmulatedBoard
 
-REACH_SECONDS = 5.0  # for a TCP connection
 CONNECT_SECONDS = 30.0  # for the handshake: longer means that another client holds the board
-REQUEST_SECONDS = 60.0  # for a tracker to find a free board
 
 # What our agent registers (targets/agent/src/session.c).
 DEVICE_INFO = "armature.device_info"
@@ -62,28 +59,34 @@ class Link:
 
     @contextmanager
     def explained(self, doing: str) -> Iterator[None]:
-        """Turns what TVM raises while `doing` into a DeviceError that names the device and the cause."""
+        """Turns what TVM raises while `doing` into a DeviceError that names the device and the cause: a
+        CrashError where the agent blames the library, a LostError where the board is gone.
+        """
         try:
             yield
         except (RuntimeError, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
             log.debug("%s: %s failed", self.spec, doing, exc_info=True)
-            raise DeviceError(self._explain(doing, str(error))) from error
+            raise self._explain(doing, str(error)) from error
 
-    def _explain(self, doing: str, message: str) -> str:
+    def _explain(self, doing: str, message: str) -> DeviceError:
         said = self.board.last_words() if self.board else ""
-        crash = re.search(r"session crashed: signal \d+ \((\w+)\)", f"{message}\n{said}")
+        both = f"{message}\n{said}"
+        crash = re.search(r"session crashed: signal \d+ \((\w+)\)", both)
         if crash:
             told = f" ({said})" if said else ""
-            return f"the library crashed on {self.spec}: {crash.group(1)} while {doing}{told}"
+            return CrashError(f"the library crashed on {self.spec}: {crash.group(1)} while {doing}{told}")
+        full = re.search(r"session ran out of memory: (it had \d+ MiB, allowed are \d+ MiB)", both)
+        if full:
+            return CrashError(f"the library ran out of memory on {self.spec} while {doing}: {full.group(1)}")
         if "RPCSessionTimeoutError" in message or "its time limit" in said:
-            limit = re.search(r"session ended after ([\d.e+]+ s)", f"{message}\n{said}")
+            limit = re.search(r"session ended after ([\d.e+]+ s)", both)
             after = f" after {limit.group(1)}" if limit else ""
-            return f"{self.spec} ended the session{after}, its time limit, while {doing}"
+            return DeviceError(f"{self.spec} ended the session{after}, its time limit, while {doing}")
         if _LOST.search(message):
-            return f"{self.spec} is gone: the link was lost while {doing}"
+            return LostError(f"{self.spec} is gone: the link was lost while {doing}")
         lines = [line.strip() for line in message.splitlines() if line.strip()]
         lines = [line for line in lines if not line.startswith(("RPCError:", "Traceback", "File "))]
-        return f"{self.spec} failed while {doing}: {lines[0] if lines else message}"
+        return DeviceError(f"{self.spec} failed while {doing}: {lines[0] if lines else message}")
 
 
 @dataclass(frozen=True)
@@ -140,12 +143,15 @@ class RpcDevice:
 
     def load(self, library: Path) -> RpcProgram:
         """See `targets.device.Device`."""
-        name = f"library-{next(self._numbers)}.so"
         with self.link.explained(f"loading {library.name}"):
-            self.link.session.upload(str(library), target=name)
-            module = self.link.session.load_module(name)
-            device = self.link.session.cpu(0)
+            module, device = self.load_module(library), self.link.session.cpu(0)
             return RpcProgram(self.link, VirtualMachine(module, device), device)
+
+    def load_module(self, library: Path) -> Any:
+        """The library's module, as TVM has it; what is wrong is for the caller to explain."""
+        name = f"library-{next(self._numbers)}.so"
+        self.link.session.upload(str(library), target=name)
+        return self.link.session.load_module(name)
 
     def state(self) -> BoardState:
         """See `targets.device.Device`."""
@@ -157,7 +163,7 @@ class RpcDevice:
 def connect_board(board: EmulatedBoard, session_timeout: float = 0.0) -> Iterator[RpcDevice]:
     """The device behind an emulated board that runs. DeviceError when it does not answer."""
     spec = f"emulated:{board.core.name}"
-    session = _connect(spec, board.host, board.port, "", session_timeout)
+    session = _connect(spec, Place(board.host, board.port), session_timeout)
     with _opened(Link(spec, session, board), session_timeout) as (link, info):
         features = frozenset(info["features"]) & board.core.features
         description = f"emulated {board.core.name} (qemu-user, {board.model})"
@@ -165,26 +171,20 @@ def connect_board(board: EmulatedBoard, session_timeout: float = 0.0) -> Iterato
 
 
 @contextmanager
-def connect_direct(host: str, port: int, session_timeout: float = 0.0) -> Iterator[RpcDevice]:
-    """A board at an address. DeviceError when it is not reachable, busy, or not our agent."""
-    spec = f"rpc://{_place(host, port)}"
-    _reach(spec, host, port, "is the agent (`run serve`) running there, and listening on that address?")
-    session = _connect(spec, host, port, "", session_timeout)
+def connect_place(spec: str, place: Place, session_timeout: float = 0.0) -> Iterator[RpcDevice]:
+    """The board at `place`. DeviceError when it is not reachable, busy, or not our agent."""
+    reach(spec, place, "is the agent (`run serve`) running there, and listening on that address?")
+    session = _connect(spec, place, session_timeout)
     with _opened(Link(spec, session), session_timeout) as (link, info):
         yield _board_device(link, info, session_timeout)
 
 
 @contextmanager
-def connect_through_tracker(
-    host: str, port: int, key: str, session_timeout: float = 0.0
-) -> Iterator[RpcDevice]:
-    """A free board of kind `key` from a tracker. DeviceError when there is none, or no tracker."""
-    spec = f"tracker://{_place(host, port)}/{key}"
-    board_host, board_port, match_key = _request(spec, host, port, key)
-    _reach(spec, board_host, board_port, "the tracker's board cannot be reached from here")
-    session = _connect(spec, board_host, board_port, match_key, session_timeout)
-    with _opened(Link(spec, session), session_timeout) as (link, info):
-        yield _board_device(link, info, session_timeout)
+def connect_through_tracker(tracker: Tracker, session_timeout: float = 0.0) -> Iterator[RpcDevice]:
+    """A free board from a tracker. DeviceError when there is none, or no tracker."""
+    tracker.count()
+    with connect_place(tracker.spec, tracker.request(), session_timeout) as device:
+        yield device
 
 
 @contextmanager
@@ -216,25 +216,13 @@ def _board_device(link: Link, info: dict[str, Any], session_timeout: float) -> R
     return RpcDevice(link, description, features, None, session_timeout, itertools.count())
 
 
-def _place(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _reach(spec: str, host: str, port: int, remedy: str) -> None:
-    """Fails quickly where TVM would wait for minutes."""
-    try:
-        socket.create_connection((host, port), REACH_SECONDS).close()
-    except OSError as error:
-        raise DeviceError(f"{spec} is not reachable ({error}): {remedy}") from error
-
-
-def _connect(spec: str, host: str, port: int, key: str, session_timeout: float) -> Any:
+def _connect(spec: str, place: Place, session_timeout: float) -> Any:
     """TVM's session with a server; its handshake knows no time-out, so it happens in a thread."""
     outcome: list[Any] = []
 
     def connect() -> None:
         try:
-            outcome.append(rpc.connect(host, port, key, session_timeout))
+            outcome.append(rpc.connect(place.host, place.port, place.match_key, session_timeout))
         except Exception as error:
             outcome.append(error)
 
@@ -242,42 +230,11 @@ def _connect(spec: str, host: str, port: int, key: str, session_timeout: float) 
     thread.start()
     thread.join(CONNECT_SECONDS)
     if not outcome:
-        raise DeviceError(f"{spec} did not answer in {CONNECT_SECONDS:.0f} s: another client may hold it")
+        raise LostError(f"{spec} did not answer in {CONNECT_SECONDS:.0f} s: another client may hold it")
     if isinstance(outcome[0], Exception):
         lines = str(outcome[0]).strip().splitlines() or [repr(outcome[0])]
-        raise DeviceError(f"{spec} is not a TVM RPC server we can use: {lines[0]}") from outcome[0]
+        raise LostError(f"{spec} is not a TVM RPC server we can use: {lines[0]}") from outcome[0]
     return outcome[0]
-
-
-def _request(spec: str, host: str, port: int, key: str) -> tuple[str, int, str]:
-    """Address and match key of a free board, from the tracker."""
-    try:
-        with socket.create_connection((host, port), REACH_SECONDS) as tracker:
-            tracker.sendall(base.RPC_TRACKER_MAGIC.to_bytes(4, "little"))
-            if int.from_bytes(base.recvall(tracker, 4), "little") != base.RPC_TRACKER_MAGIC:
-                raise DeviceError(f"{spec}: no TVM RPC tracker answers there")
-            _require_key(spec, tracker, key)
-            tracker.settimeout(REQUEST_SECONDS)
-            base.sendjson(tracker, [base.TrackerCode.REQUEST, key, "", 1])
-            _, (board_host, board_port, match_key) = base.recvjson(tracker)
-            return board_host, board_port, match_key
-    except TimeoutError as error:
-        raise DeviceError(f"{spec}: no board of that key was free in time; try again later") from error
-    except (OSError, ValueError) as error:
-        raise DeviceError(
-            f"{spec}: the tracker is not reachable ({error}): "
-            "is `python -m tvm.exec.rpc_tracker` running there?"
-        ) from error
-
-
-def _require_key(spec: str, tracker: socket.socket, key: str) -> None:
-    base.sendjson(tracker, [base.TrackerCode.SUMMARY])
-    _, summary = base.recvjson(tracker)
-    keys = sorted({server["key"].removeprefix("server:") for server in summary["server_info"]})
-    if key not in keys:
-        raise DeviceError(
-            f"{spec}: no board of key {key!r} is registered; there are: {', '.join(keys) or 'none'}"
-        )
 
 
 def _flat(outputs: Any) -> Iterator[Any]:

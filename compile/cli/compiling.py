@@ -6,19 +6,15 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from rich.markup import escape
 
 from compile.cli import show
 from compile.cli.console import FAILED, Script, print_json, print_parts, screen, stage
-from compile.cli.options import json_option, pairs, shapes, tuning_log_option
+from compile.cli.options import chosen_core, json_option, pairs, shapes, tuning_log_option
 from compile.cli.running import run_validation
-from targets.errors import UserError
-
-if TYPE_CHECKING:
-    from targets.cores import Core
+from targets.cores import find_core
 
 COMPILE_HELP = """Compile MODEL into a bundle: a library for one ARM core, and what runs it.
 
@@ -60,7 +56,7 @@ def compile_command(
     device: str | None,
     as_json: bool,
 ) -> None:
-    core = _chosen_core(cpu, board)
+    core = chosen_core(cpu, board) or find_core("generic")
     extents, values = shapes(inputs), pairs(args, "--arg", "NAME=VALUE")
     folder = output or Path(f"{_stem(model)}-{core.name}")
     screen.print(f"compile {model} for {core.name} ({target})")
@@ -86,17 +82,6 @@ def compile_command(
             print_parts(show.report(report))
     if report and not report.passed:
         sys.exit(FAILED)
-
-
-def _chosen_core(cpu: str | None, board: str | None) -> Core:
-    from targets.boards import big_core, find_board
-    from targets.cores import find_core
-
-    if cpu is not None and board is not None:
-        raise UserError("--cpu and --board both choose the core: give one of them.")
-    if board is not None:
-        return big_core(find_board(board))
-    return find_core("generic" if cpu is None else cpu)
 
 
 def _stem(model: str) -> str:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from targets.errors import UserError
+
+if TYPE_CHECKING:
+    from targets.cores import Core
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document instead of tables."
@@ -31,6 +35,18 @@ ghz_option = click.option(
     metavar="GHZ",
     help="The core's clock, for estimated times.  [default: the board's]",
 )
+
+
+def chosen_core(cpu: str | None, board: str | None) -> Core | None:
+    """What --cpu or --board names; None where neither is given. UserError where both are."""
+    from targets.boards import big_core, find_board
+    from targets.cores import find_core
+
+    if cpu is not None and board is not None:
+        raise UserError("--cpu and --board both choose the core: give one of them.")
+    if board is not None:
+        return big_core(find_board(board))
+    return None if cpu is None else find_core(cpu)
 
 
 def pairs(values: Sequence[str], option: str, example: str) -> dict[str, str]:

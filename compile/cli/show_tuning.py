@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -15,6 +16,7 @@ from compile.cli.show import Parts, make_table
 from compile.tuning.units import PER_SECOND, UNITS
 
 if TYPE_CHECKING:
+    from compile.tuning.board_health import BoardStatus
     from compile.tuning.tuner import Kernel, Tuner
 
 SECONDS_BETWEEN_LINES = 15.0
@@ -79,6 +81,8 @@ def _gain(kernel: Kernel) -> str:
 def _status(tuner: Tuner) -> str:
     total, default = tuner.total_seconds, tuner.default_total_seconds
     parts = [f"{tuner.trials} trials", f"{tuner.known} known before"]
+    if tuner.known_failures:
+        parts.append(f"{tuner.known_failures} known to fail")
     if total is not None and default is not None:
         gain = 100 * (total / default - 1)
         figures = f"{_spelled(default)} -> {_spelled(total)} {UNITS[tuner.basis]}"
@@ -86,7 +90,18 @@ def _status(tuner: Tuner) -> str:
     left = tuner.seconds_left
     if left is not None:
         parts.append(f"{_duration(left)} left")
-    return ", ".join(parts)
+    return ", ".join([*parts, *boards_told(tuner.measurer.boards)])
+
+
+def boards_told(boards: Sequence[BoardStatus]) -> list[str]:
+    """How many boards are in use, and what became of the others."""
+    if not boards:
+        return []
+    out = [board for board in boards if board.is_out]
+    told = [f"boards {sum(board.is_held for board in boards)} of {len(boards)}"]
+    if out:
+        told.append(f"{len(out)} out: {'; '.join(f'{board.name} {board.reason}' for board in out)}")
+    return told
 
 
 def _spelled(seconds: float | None) -> str:
@@ -104,20 +119,24 @@ class Lines:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.last = time.monotonic()
+        self.out: list[BoardStatus] = []
 
     def __call__(self, tuner: Tuner) -> None:
-        """A line, if the last was long ago."""
-        if time.monotonic() - self.last >= SECONDS_BETWEEN_LINES:
+        """A line, if the last was long ago or other boards are out."""
+        out = [board for board in tuner.measurer.boards if board.is_out]
+        if out != self.out or time.monotonic() - self.last >= SECONDS_BETWEEN_LINES:
+            self.out = out
             self.last = time.monotonic()
             self.console.print(_status(tuner), soft_wrap=True)
 
 
 class Events:
-    """A line of JSON for each kernel whose figures changed."""
+    """A line of JSON for each kernel whose figures changed, and for each board that did."""
 
     def __init__(self, echo: Callable[[str], None]) -> None:
         self.echo = echo
         self.told: dict[str, tuple[int, float | None]] = {}
+        self.boards: dict[str, BoardStatus] = {}
 
     def __call__(self, tuner: Tuner) -> None:
         """What is new."""
@@ -126,3 +145,7 @@ class Events:
             if self.told.get(kernel.task.key) != state:
                 self.told[kernel.task.key] = state
                 self.echo(json.dumps({"event": "kernel", **tuner.kernel_json(kernel)}))
+        for board in tuner.measurer.boards:
+            if self.boards.get(board.name) != board:
+                self.boards[board.name] = board
+                self.echo(json.dumps({"event": "board", **asdict(board)}))

@@ -13,7 +13,7 @@ from rich.live import Live
 
 from compile.cli import show_tuning
 from compile.cli.console import print_parts, screen, stage
-from compile.cli.options import device_option, json_option, tuning_log_option
+from compile.cli.options import chosen_core, device_option, json_option, tuning_log_option
 from targets.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ TUNE_HELP = """Search the schedules of MODEL's kernels on DEVICE, and keep what 
 
 A later compile for the core takes the best record of each kernel. Kernels that
 several networks share are tuned once, and trials go where most is to be
-gained. On the emulated board cycles are estimated, kernel by kernel. Every
+gained. On the emulated board cycles are estimated, kernel by kernel; on boards
+over RPC time is measured, on all boards of a tracker's key at a time. Every
 figure is written down as it comes: Ctrl-C loses none, and nothing that the log
 has is measured again.
 
@@ -35,6 +36,8 @@ Examples:
   armature tune mobilenet_v2 --device emulated:rpi4 --budget 30m
   armature tune --models "mobilenet_v2,mobilenet_v2?width=0.5" --device emulated:a72
   armature tune mobilenet_v2 --device emulated:a76 --dry-run
+  armature tune mobilenet_v2 --device rpc://192.168.1.7:9090 --board rpi4
+  armature tune mobilenet_v2 --device tracker://192.168.1.2:9190/pi4 --cpu cortex-a72
 """
 
 
@@ -60,9 +63,12 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic only in ne
 @click.argument("model", required=False)
 @click.option("--models", metavar="MODEL,...", help="Tune the kernels of these networks together.")
 @device_option
+@click.option("--cpu", metavar="CORE", help="The core of boards over RPC; see `armature cores`.")
+@click.option("--board", metavar="BOARD", help="Its biggest core instead; see `armature boards`.")
 @click.option("--trials", type=click.IntRange(min=1), metavar="N", help="The most candidates to measure.")
 @click.option("--budget", type=Duration(), metavar="TIME", help="The longest to search, as in 30m.")
 @click.option("--resume", is_flag=True, help="Count what the log has from this device as trials made.")
+@click.option("--retry-failed", is_flag=True, help="Try again what failed on this device before.")
 @tuning_log_option
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes.  [default: one per CPU]")
 @click.option("--dry-run", is_flag=True, help="Only list the kernels, trials, and the time they may take.")
@@ -71,15 +77,19 @@ def tune_command(
     model: str | None,
     models: str | None,
     device: str,
+    cpu: str | None,
+    board: str | None,
     trials: int | None,
     budget: float | None,
     resume: bool,
+    retry_failed: bool,
     tuning_log: Path | None,
     workers: int | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     names = _names(model, models)
+    core = chosen_core(cpu, board)
     with stage("load"):
         from compile.frontend import trace
         from compile.tuning.lookup import user_logs
@@ -89,15 +99,19 @@ def tune_command(
         from compile.tuning.task import tasks_of
         from compile.tuning.tuner import Budget, Tuner
 
-        measurer = measurer_for(device, workers)
         sources = {name: read_spec(name) for name in names}
+        measurer = measurer_for(device, core, workers)
     with stage("trace"):
         networks = {name: trace(source).relax() for name, source in sources.items()}
     with stage("lower"):
         tasks = tasks_of(networks, measurer.core)
     log = Log((tuning_log or user_logs()) / measurer.core.name, measurer.core)
     with _listener(as_json) as listener:
-        tuner = Tuner(tasks, measurer.core, measurer, log, Budget(trials, budget), listener, resume=resume)
+        tuner = Tuner(
+            *(tasks, measurer.core, measurer, log, Budget(trials, budget), listener),
+            resume=resume,
+            retry_failed=retry_failed,
+        )
         if dry_run:
             _print(show_tuning.plan(tuner), tuner, as_json)
             return

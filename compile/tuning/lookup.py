@@ -13,6 +13,7 @@ from tvm.tirx import PrimFunc
 import tuning_logs
 from compile.tuning.records import Log, Record, best_first, by_kernel
 from compile.tuning.task import Task, plain_module
+from compile.tuning.units import APPLIED
 from schedules.apply import Scheduled, schedule_kernel
 from schedules.kernel import workload_of
 from schedules.space import Given, InadmissibleError
@@ -80,6 +81,6 @@ def _best(logs: Sequence[Log]) -> dict[str, list[Record]]:
     """Of each kernel the records of the first log that has any, best first."""
     found: dict[str, list[Record]] = {}
     for log in logs:
-        own = by_kernel(log.records())
+        own = by_kernel(record for record in log.records() if record.basis in APPLIED)
         found = {key: best_first(records) for key, records in own.items()} | found
     return found

@@ -1,31 +1,27 @@
-"""Where candidates get their figures: the emulated board, in processes of this machine."""
+"""Where candidates get their figures: what every device must do, and the emulated board, in processes of this
+machine. Boards over RPC are in `board_measurer`.
+"""
 
 from __future__ import annotations
 
-import ctypes
-import multiprocessing
 import os
-import signal
-from collections.abc import Callable
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pebble import ProcessExpired, ProcessPool
-
+from compile.tuning.board_health import BoardStatus
 from compile.tuning.candidate import Draws, Figure, estimate_candidate
 from compile.tuning.task import Task
 from compile.tuning.units import ESTIMATED
+from compile.tuning.workers import end_pool, with_failures, worker_pool
 from targets.cores import Core
-from targets.device import find_emulated
+from targets.device import FORMS, find_boards, find_emulated
 from targets.errors import UserError
 
 BUILD_SECONDS = 60.0
 """The longest that a candidate may take beside its run: scheduling, compiling, linking, pricing."""
 CANDIDATE_SECONDS = 2.0
 """What one candidate takes a CPU, about."""
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Measurer(Protocol):
@@ -51,8 +47,14 @@ class Measurer(Protocol):
     def seconds_per_trial(self) -> float:
         """About how long a candidate takes, of all that are under way at a time."""
 
+    @property
+    def boards(self) -> tuple[BoardStatus, ...]:
+        """The boards that it measures on, as they are now; none where there are no such things."""
+
     def submit(self, task: Task, draws: Draws) -> Future[Figure]:
-        """Measure a candidate. Whatever goes wrong with it becomes the figure's failure."""
+        """Measure a candidate. Whatever goes wrong with it becomes the figure's failure; the future raises
+        DeviceError when there is nothing any more to measure on.
+        """
 
     def __enter__(self) -> Measurer:
         """Get ready."""
@@ -87,6 +89,11 @@ class EmulatedMeasurer:
         """As seen on 2 CPUs of a PC."""
         return CANDIDATE_SECONDS / self.workers
 
+    @property
+    def boards(self) -> tuple[BoardStatus, ...]:
+        """None: processes of this machine."""
+        return ()
+
     def submit(self, task: Task, draws: Draws) -> Future[Figure]:
         """Schedule, build, run, compare and price a candidate."""
         assert self._pool is not None
@@ -97,55 +104,31 @@ class EmulatedMeasurer:
 
     def __enter__(self) -> EmulatedMeasurer:
         """Start no process yet: the pool does when there is work."""
-        context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPool(self.workers, initializer=end_with_parent, context=context)
+        self._pool = worker_pool(self.workers)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Kill what runs."""
         if self._pool is not None:
-            self._pool.stop()
-            self._pool.join()
+            end_pool(self._pool)
 
 
-def end_with_parent() -> None:
-    """Let a worker end when the process that started it does, and leave Ctrl-C to that."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def measurer_for(device: str, core: Core | None, workers: int | None) -> Measurer:
+    """What measures on `device` for `core`, building with so many processes at a time.
 
+    Raises UserError where `device` and `core` do not go together, DeviceError when no board answers.
+    """
+    workers = workers or os.cpu_count() or 1
+    boards = find_boards(device)
+    if boards is not None:
+        if core is None:
+            raise UserError(f"{device} does not say which core to tune for: add --cpu CORE or --board BOARD.")
+        from compile.tuning.board_measurer import board_measurer
 
-def with_failures(future: Future[Figure], seconds: float) -> Future[Figure]:
-    """The same, but an exception becomes a figure that says what failed."""
-    answer: Future[Figure] = Future()
-
-    def done(_: Future[Figure]) -> None:
-        if not answer.set_running_or_notify_cancel():
-            return
-        answer.set_result(_settled(future.result, seconds))
-
-    future.add_done_callback(done)
-    return answer
-
-
-def _settled(result: Callable[[], Figure], seconds: float) -> Figure:
-    try:
-        return result()
-    except FutureTimeoutError:
-        return Figure(None, f"took longer than {seconds:g} s")
-    except ProcessExpired as error:
-        return Figure(None, f"its builder ended with exit code {error.exitcode}")
-    except Exception as error:  # whatever TVM raises for a schedule that it cannot build
-        return Figure(None, _first_line(error))
-
-
-def _first_line(error: Any) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
-
-
-def measurer_for(device: str, workers: int | None) -> Measurer:
-    """What measures on `device`, with so many processes at a time. Raises UserError where nothing does."""
-    emulated = find_emulated(device)
+        return board_measurer(device, boards, core, workers)
+    emulated = find_emulated(device, core)
     if emulated is None:
-        raise UserError(f"{device} cannot be searched on: that needs the emulated board.")
-    return EmulatedMeasurer(emulated.core, workers or os.cpu_count() or 1)
+        raise UserError(f"{device} cannot be searched on: a device is one of {FORMS}.")
+    if core is not None and core.name != emulated.core.name:
+        raise UserError(f"--device {device} is a {emulated.core.name} and no {core.name}: name one of them.")
+    return EmulatedMeasurer(emulated.core, workers)

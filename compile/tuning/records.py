@@ -94,12 +94,13 @@ class Log:
         """
         return list(_read(self.folder / RECORDS))
 
-    def failures(self) -> dict[str, dict[str, str]]:
-        """By kernel: the reason why a point failed, by the point (`spell_draws`)."""
+    def failures(self, device: str) -> dict[str, dict[str, str]]:
+        """By kernel: the reason why a point failed on `device`, by the point (`spell_draws`)."""
         found: dict[str, dict[str, str]] = {}
         for line in _lines(self.folder / FAILURES):
-            key, draws, reason = json.loads(line)
-            found.setdefault(key, {})[draws] = reason
+            key, draws, reason, *place = json.loads(line)
+            if place == [device]:
+                found.setdefault(key, {})[draws] = reason
         return found
 
     def add(self, task: Task, results: Iterable[tuple[Draws, Figure]], device: str, basis: str) -> None:
@@ -111,7 +112,7 @@ class Log:
             if figure.seconds is not None
         ]
         failed = [
-            json.dumps([task.key, spell_draws(draws), figure.failure])
+            json.dumps([task.key, spell_draws(draws), figure.failure, device])
             for draws, figure in results
             if figure.seconds is None
         ]
@@ -135,7 +136,7 @@ class Log:
 
 
 def best_first(records: Iterable[Record]) -> list[Record]:
-    """Measured ones before estimated ones, then the shortest."""
+    """Measured ones before estimated ones, an emulator's time last, then the shortest."""
     return sorted(records, key=lambda record: (BASES.index(record.basis), record.seconds))
 
 
@@ -150,6 +151,12 @@ def by_kernel(records: Iterable[Record]) -> dict[str, list[Record]]:
 def spell_draws(draws: Draws) -> str:
     """A point as text."""
     return " ".join(f"{name}={value}" for name, value in sorted(draws.items()))
+
+
+def read_draws(text: str) -> dict[str, int]:
+    """The point that `spell_draws` spelled."""
+    pairs = (word.partition("=")[::2] for word in text.split())
+    return {name: int(value) for name, value in pairs}
 
 
 def _record_line(task: Task, core: Core, draws: Draws, seconds: float, tag: str) -> str:

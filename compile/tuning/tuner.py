@@ -10,7 +10,7 @@ from typing import Any
 
 from compile.tuning.candidate import Draws, Figure
 from compile.tuning.measurers import Measurer
-from compile.tuning.records import Log, best_first
+from compile.tuning.records import Log, best_first, read_draws
 from compile.tuning.search import KernelSearch
 from compile.tuning.task import Task
 from compile.tuning.units import PER_SECOND, UNITS, of_peak
@@ -79,8 +79,11 @@ class Tuner:
         listener: Listener,
         *,
         resume: bool = False,
+        retry_failed: bool = False,
     ) -> None:
-        """With `resume`, what the log has from this device counts as trials that were made."""
+        """With `resume`, what the log has from this device counts as trials that were made; with
+        `retry_failed`, points that failed on it before may be tried again.
+        """
         self.core, self.measurer, self.log, self.budget = core, measurer, log, budget
         self.listener, self.resume = listener, resume
         self.kernels = [Kernel(task, KernelSearch(task, core, PER_ROUND)) for task in tasks]
@@ -88,10 +91,14 @@ class Tuner:
         self.trials = 0
         self.known = 0
         """Figures taken from the log instead of being measured again."""
+        self.known_failures = 0
+        """Points left out because they failed before."""
         self.unfit: list[str] = []
         """Records that do not fit this version's spaces."""
         self._under_way: dict[Future[Figure], tuple[Kernel, Draws]] = {}
 
+        if not retry_failed:
+            self._recall_failures()
         self._recall()
         for kernel in self.kernels:
             self._prepare(kernel)
@@ -103,9 +110,12 @@ class Tuner:
         """
         self.started = time.monotonic()
         with self.measurer:
-            while self._fill() or self._under_way:
-                self._take(wait(self._under_way, timeout=1.0, return_when=FIRST_COMPLETED).done)
-                self.listener(self)
+            try:
+                while self._fill() or self._under_way:
+                    self._take(wait(self._under_way, timeout=1.0, return_when=FIRST_COMPLETED).done)
+                    self.listener(self)
+            finally:
+                self._take([future for future in self._under_way if future.done()])
 
     @property
     def total_seconds(self) -> float | None:
@@ -158,6 +168,7 @@ class Tuner:
             "log": str(self.log.folder),
             "trials": self.trials,
             "known_before": self.known,
+            "known_failures": self.known_failures,
             "default": _in_units(self.default_total_seconds),
             "best": _in_units(self.total_seconds),
             "records_that_do_not_fit": self.unfit,
@@ -201,6 +212,17 @@ class Tuner:
                 self.trials += self.resume
             else:
                 self.unfit.append(str(record))
+
+    def _recall_failures(self) -> None:
+        """Points that failed on this kind of device are known, too."""
+        failures = self.log.failures(self.measurer.device)
+        for kernel in self.kernels:
+            for spelled, reason in failures.get(kernel.task.key, {}).items():
+                draws = read_draws(spelled)
+                if kernel.search.admits(draws):
+                    kernel.search.tell([(draws, Figure(None, reason))])
+                    self.known_failures += 1
+                    self.trials += self.resume
 
     def _prepare(self, kernel: Kernel) -> None:
         default = kernel.search.default
@@ -249,15 +271,23 @@ class Tuner:
         return kernel.share * (1.0 - min(1.0, self.peak(kernel) or 0.0)) * float(0.5**rounds)
 
     def _take(self, futures: Iterable[Future[Figure]]) -> None:
+        """Keep what was found; then raise what the measurer did, if it has no figure for some."""
         found: dict[int, list[tuple[Draws, Figure]]] = {}
+        errors = []
         for future in futures:
             kernel, draws = self._under_way.pop(future)
-            found.setdefault(id(kernel), []).append((draws, future.result()))
+            error = future.exception()
+            if error is None:
+                found.setdefault(id(kernel), []).append((draws, future.result()))
+            else:
+                errors.append(error)
         for kernel in self.kernels:
             results = found.get(id(kernel), [])
             if results:
                 self.log.add(kernel.task, results, self.measurer.device, self.measurer.basis)
                 self._count(kernel, results)
+        for error in errors:
+            raise error
 
     def _count(self, kernel: Kernel, results: Sequence[tuple[Draws, Figure]]) -> None:
         before = kernel.best_seconds

@@ -5,12 +5,15 @@ from __future__ import annotations
 from schedules.kernel import Workload
 from targets.cores import Core
 
-MEASURED, ESTIMATED = "measured", "estimated"
-BASES = (MEASURED, ESTIMATED)
+MEASURED, ESTIMATED, EMULATOR = "measured", "estimated", "emulator time"
+"""EMULATOR is the wall time of an emulator that stands in for a board: it says nothing of silicon."""
+BASES = (MEASURED, ESTIMATED, EMULATOR)
 """What a figure is, that which says most of real time first."""
+APPLIED = (MEASURED, ESTIMATED)
+"""Those by which a compile chooses."""
 CYCLE = 1e-9
 """Seconds that stand for a cycle where cycles are estimated: as at 1 GHz."""
-UNITS = {MEASURED: "ms", ESTIMATED: "M cycles"}
+UNITS = {MEASURED: "ms", ESTIMATED: "M cycles", EMULATOR: "ms of the emulator"}
 """What figures are shown in. PER_SECOND of either are one of the log's seconds."""
 PER_SECOND = 1e3
 

@@ -77,7 +77,7 @@ def test_failure_is_never_among_the_records(task, points, tmp_path):
     log = Log(tmp_path, CORE)
     log.add(task, [(points[0], Figure(None, "wrong numbers"))], DEVICE, ESTIMATED)
     assert log.records() == []
-    assert list(log.failures()[task.key].values()) == ["wrong numbers"]
+    assert list(log.failures(DEVICE)[task.key].values()) == ["wrong numbers"]
     assert (tmp_path / FAILURES).is_file() and not (tmp_path / RECORDS).exists()
 
 

@@ -22,7 +22,8 @@ enum { HANDSHAKE_SECONDS = 3, TRACKER_RETRY_SECONDS = 5, PING_SECONDS = 2 };
 
 static const char kHelp[] =
     "usage: run serve [--host ADDRESS] [--port N] [--tracker HOST:PORT --key KEY]\n"
-    "                 [--session-timeout SECONDS] [--work-dir DIR] [--exit-with-parent PID]\n"
+    "                 [--session-timeout SECONDS] [--memory-limit MIB] [--work-dir DIR]\n"
+    "                 [--exit-with-parent PID]\n"
     "\n"
     "Serves TVM RPC, one client at a time, and prints `listening on HOST:PORT` when ready.\n"
     "TVM RPC has no authentication: whoever reaches the port runs code on this board.\n"
@@ -32,6 +33,7 @@ static const char kHelp[] =
     "  --tracker HOST:PORT        offer this board there; needs --key\n"
     "  --key KEY                  the kind of board, as clients ask for it\n"
     "  --session-timeout SECONDS  the longest a client may stay (default: as long as it likes)\n"
+    "  --memory-limit MIB         the most a client's library may have (default: 3/4 of the memory; 0: no limit)\n"
     "  --work-dir DIR             where sessions keep their files (default: a new folder in $TMPDIR or /tmp)\n"
     "  --exit-with-parent PID     end when the process PID is no longer this one's parent\n";
 
@@ -39,6 +41,7 @@ typedef struct {
   const char* host;
   int port;
   double session_seconds;
+  long memory_kib;
   char work_dir[PATH_MAX];
   Tracker tracker;
   int help;
@@ -103,6 +106,9 @@ static int parse_option(int letter, Options* options) {
     failed = parse_key(optarg, &options->tracker);
   } else if (letter == 's') {
     failed = parse_number("--session-timeout", optarg, 0, 1e6, &options->session_seconds);
+  } else if (letter == 'm') {
+    failed = parse_number("--memory-limit", optarg, 0, 1e9, &number);
+    options->memory_kib = (long)(number * 1024);
   } else if (letter == 'w') {
     failed = snprintf(options->work_dir, PATH_MAX, "%s", optarg) >= PATH_MAX;
   } else if (letter == 'e') {
@@ -122,6 +128,7 @@ static int parse_options(int argc, char** argv, Options* options) {
       {"tracker", required_argument, NULL, 't'},  {"key", required_argument, NULL, 'k'},
       {"work-dir", required_argument, NULL, 'w'}, {"session-timeout", required_argument, NULL, 's'},
       {"help", no_argument, NULL, 'H'},           {"exit-with-parent", required_argument, NULL, 'e'},
+      {"memory-limit", required_argument, NULL, 'm'},
       {NULL, 0, NULL, 0}};
   int letter;
   while ((letter = getopt_long(argc, argv, "", kLong, NULL)) != -1) {
@@ -174,7 +181,7 @@ static int shake_hands(int fd, const Options* options, double* seconds) {
 static int serve_one(int listener, const Options* options, const sigset_t* wait_mask) {
   int client = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
   if (client < 0) return 0;
-  Session session = {client, 0, options->work_dir, wait_mask, must_stop};
+  Session session = {client, 0, options->memory_kib, options->work_dir, wait_mask, must_stop};
   if (shake_hands(client, options, &session.seconds) != 0) {
     close(client);
     return 0;
@@ -252,7 +259,8 @@ static int serve(Options* options) {
 }
 
 int serve_main(int argc, char** argv) {
-  Options options = {.host = "127.0.0.1", .tracker.fd = -1};
+  long all_kib = sysconf(_SC_PHYS_PAGES) * (sysconf(_SC_PAGESIZE) / 1024);
+  Options options = {.host = "127.0.0.1", .memory_kib = all_kib / 4 * 3, .tracker.fd = -1};
   if (parse_options(argc, argv, &options) != 0) return EXIT_USAGE;
   if (options.help) {
     fputs(kHelp, stdout);

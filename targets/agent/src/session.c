@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,6 +17,9 @@
 #include "agent.h"
 #include "board_state.h"
 #include "ffi.h"
+
+/* For a process that waits to see by itself that its client is gone. */
+static const double HANG_UP_SECONDS = 1.0;
 
 static const struct {
   int number;
@@ -99,11 +103,12 @@ static int serve_client(int socket, char* folder) {
 
 /* The session's process: dies with the agent, dumps no core, and starts in its folder. */
 static _Noreturn void session_process(const Session* session, char* folder, pid_t agent) {
-  struct rlimit no_core = {0, 0};
+  struct rlimit no_core = {0, 0}, memory = {(rlim_t)session->memory_kib * 1024, (rlim_t)session->memory_kib * 1024};
   sigset_t none;
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != agent) _exit(EXIT_FAILED);
   setrlimit(RLIMIT_CORE, &no_core);
+  if (session->memory_kib > 0) setrlimit(RLIMIT_DATA, &memory); /* qemu-user ignores it: it would limit QEMU */
   signal(SIGTERM, SIG_DFL);
   signal(SIGINT, SIG_DFL);
   signal(SIGCHLD, SIG_DFL);
@@ -119,19 +124,47 @@ static double now(void) {
   return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
 }
 
-/* Waits for the process to end; 1 when it had to be killed, because its time was up or the agent must stop. */
-static int wait_for(const Session* session, pid_t process, int* status) {
-  double deadline = session->seconds > 0 ? now() + session->seconds : 0;
-  const struct timespec pause = {.tv_nsec = 100 * 1000 * 1000}; /* a SIGCHLD ends it early */
-  while (waitpid(process, status, WNOHANG) == 0) {
-    if (session->interrupted() || (deadline > 0 && now() >= deadline)) {
+/* The process's resident memory in KiB; 0 when it is not told. */
+static long resident_kib(pid_t process) {
+  char path[64];
+  long pages = 0;
+  snprintf(path, sizeof path, "/proc/%d/statm", (int)process);
+  FILE* file = fopen(path, "re");
+  if (file == NULL) return 0;
+  if (fscanf(file, "%*d %ld", &pages) != 1) pages = 0;
+  fclose(file);
+  return pages * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+typedef enum { ENDED, STOPPED, TIME_UP, MEMORY_FULL, CLIENT_GONE } Ending;
+
+/* Whether the process must be killed, and why; `gone` is since when the client has hung up. A process that waits
+ * for its client sees that itself, one that is busy does not: it would keep the board from everybody. */
+static Ending must_end(const Session* session, pid_t process, double deadline, double gone) {
+  if (session->interrupted()) return STOPPED;
+  if (deadline > 0 && now() >= deadline) return TIME_UP;
+  if (gone > 0 && now() >= gone + HANG_UP_SECONDS) return CLIENT_GONE;
+  return session->memory_kib > 0 && resident_kib(process) > session->memory_kib ? MEMORY_FULL : ENDED;
+}
+
+/* Waits for the process to end, or kills it. */
+static Ending wait_for(const Session* session, pid_t process, int* status, struct rusage* usage) {
+  double deadline = session->seconds > 0 ? now() + session->seconds : 0, gone = 0;
+  const struct timespec pause = {.tv_nsec = 50 * 1000 * 1000}; /* a SIGCHLD ends it early */
+  struct pollfd client = {.fd = session->socket, .events = POLLRDHUP};
+  while (wait4(process, status, WNOHANG, usage) == 0) {
+    Ending ending = must_end(session, process, deadline, gone);
+    if (ending != ENDED) {
       kill(process, SIGKILL);
-      waitpid(process, status, 0);
-      return 1;
+      wait4(process, status, 0, usage);
+      return ending;
     }
-    ppoll(NULL, 0, &pause, session->wait_mask);
+    if (ppoll(&client, 1, &pause, session->wait_mask) > 0) {
+      gone = now();
+      client.fd = -1; /* only wait from now on */
+    }
   }
-  return 0;
+  return ENDED;
 }
 
 /* Answers the call the client waits for with an error, so that it need not guess. */
@@ -140,12 +173,23 @@ static void tell_client(int socket, const char* message) {
   if (ffi_call_global("rpc.ReturnException", arguments, 2, &nothing) != 0) log_line("client gone: %s", ffi_error());
 }
 
-static void report(const Session* session, int killed, int status) {
+/* Whether a crash is what comes of memory that was not given: the process had nearly all that it may have. */
+static int ran_out(const Session* session, const struct rusage* usage) {
+  return session->memory_kib > 0 && usage->ru_maxrss >= session->memory_kib / 8 * 7;
+}
+
+static void report(const Session* session, Ending ending, int status, const struct rusage* usage) {
   char message[128];
-  if (killed && session->interrupted()) {
+  if (ending == STOPPED) {
     snprintf(message, sizeof message, "the agent was stopped");
-  } else if (killed) {
+  } else if (ending == TIME_UP) {
     snprintf(message, sizeof message, "RPCSessionTimeoutError: session ended after %g s, its time limit", session->seconds);
+  } else if (ending == CLIENT_GONE) {
+    log_line("session ended: its client hung up while the library was running");
+    return;
+  } else if (ending == MEMORY_FULL || (WIFSIGNALED(status) && ran_out(session, usage))) {
+    snprintf(message, sizeof message, "session ran out of memory: it had %ld MiB, allowed are %ld MiB",
+             usage->ru_maxrss / 1024, session->memory_kib / 1024);
   } else if (WIFSIGNALED(status)) {
     snprintf(message, sizeof message, "session crashed: signal %d (%s)", WTERMSIG(status), signal_name(WTERMSIG(status)));
   } else {
@@ -168,8 +212,10 @@ void session_serve(const Session* session) {
   if (process < 0) {
     log_line("fork: %s", strerror(errno));
   } else {
-    int status = 0, killed = wait_for(session, process, &status);
-    report(session, killed, status);
+    int status = 0;
+    struct rusage usage = {0};
+    Ending ending = wait_for(session, process, &status, &usage);
+    report(session, ending, status, &usage);
   }
   close(session->socket);
   remove_tree(folder);

@@ -8,13 +8,14 @@
 typedef struct {
   int socket;
   double seconds;             /* time limit; 0: none */
+  long memory_kib;            /* what its process may have of memory; 0: no limit */
   const char* work_dir;       /* where the session's folder is made */
   const sigset_t* wait_mask;  /* signals let through while waiting */
   int (*interrupted)(void);   /* asked about twice a second: must the session end? */
 } Session;
 
-/* Serves the client until it leaves, the time is up, or the process crashes; closes the socket and removes
- * the folder. Crashes and time-outs are logged and told to the client. */
+/* Serves the client until it leaves, the time is up, the memory is full, or the process crashes; closes the
+ * socket and removes the folder. How it ended is logged and told to the client. */
 void session_serve(const Session* session);
 
 /* Removes a folder and what is in it. */

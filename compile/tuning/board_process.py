@@ -1,0 +1,104 @@
+"""What happens in the process that has a board's session: TVM's client may wait for ever, and then ends with it.
+And what happens in those that build candidates.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tvm import ir
+
+from compile.tuning.candidate import Draws, Inputs, arguments_of, difference, inputs_of
+from compile.tuning.task import MAIN, build
+from schedules.apply import schedule_kernel
+from schedules.space import Given
+from targets.cores import Core
+from targets.emulated.kernel import SYMBOL, Argument
+from targets.emulation import why_emulated
+from targets.rpc import RpcDevice, connect_place
+from targets.rpc_kernel import RpcKernel, load_kernel
+from targets.toolchain import link_shared
+from targets.tracker import Place
+
+LIBRARY, CALL = "kernel.so", "call.pickle"
+
+
+@dataclass(frozen=True)
+class Nature:
+    """What a board is, as far as a search minds."""
+
+    features: frozenset[str]
+    emulated: str | None
+    """How we know that it is emulated; None for silicon."""
+
+
+@dataclass
+class _Session:
+    stack: ExitStack = field(default_factory=ExitStack)
+    device: RpcDevice | None = None
+    kernel: RpcKernel | None = None
+    inputs: Inputs | None = None
+
+
+_session = _Session()
+
+
+def build_candidate(text: str, roles: tuple[str, ...], draws: Draws, core: Core, folder: Path) -> None:
+    """Leave in `folder` what a board needs to measure a candidate."""
+    inputs = inputs_of(text, roles)
+    module: ir.IRModule = ir.load_json(text)
+    scheduled = schedule_kernel(module[MAIN], core, Given(draws)).function
+    build(scheduled, SYMBOL, core).export_library(
+        str(folder / LIBRARY),
+        fcompile=lambda output, objects, **_: link_shared(list(map(Path, objects)), Path(output)),
+    )
+    write_call(folder, arguments_of(inputs, scheduled), inputs)
+
+
+def write_call(folder: Path, arguments: Sequence[Argument], inputs: Inputs) -> None:
+    """Beside a library: what it is called with, and what it must answer."""
+    (folder / CALL).write_bytes(pickle.dumps((list(arguments), inputs)))
+
+
+def connect(spec: str, place: Place) -> Nature:
+    """Hold the board at `place`. Raises DeviceError."""
+    release()
+    device = _session.stack.enter_context(connect_place(spec, place))
+    _session.device = device
+    return Nature(device.features, why_emulated(device.state()))
+
+
+def load(folder: Path) -> None:
+    """Take a candidate to the board that is held. Raises DeviceError."""
+    assert _session.device is not None
+    arguments, _session.inputs = pickle.loads((folder / CALL).read_bytes())
+    _session.kernel = load_kernel(_session.device, folder / LIBRARY, arguments)
+
+
+def run() -> str:
+    """Call it; what is wrong with its result, empty when nothing is. Raises DeviceError."""
+    assert _session.kernel is not None and _session.inputs is not None
+    return difference(_session.inputs, _session.kernel.run())
+
+
+def seconds() -> float:
+    """What a call takes. Raises DeviceError."""
+    assert _session.kernel is not None
+    return _session.kernel.seconds()
+
+
+def release() -> None:
+    """Give the board back."""
+    _session.kernel = _session.device = None
+    _session.stack.close()
+
+
+def look(spec: str, place: Place) -> Nature:
+    """What the board is, and let it go."""
+    nature = connect(spec, place)
+    release()
+    return nature
