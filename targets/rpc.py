@@ -37,8 +37,10 @@ DEVICE_INFO = "armature.device_info"
 STATE = "armature.board.state"
 SAMPLE = "armature.board.sample"
 
-# How TVM's client words a dead socket; `code=1` is its own "shut down", met where an answer was due.
-_LOST = re.compile(r"socket|connection|channel|broken pipe|RPCCode::kReturn\b.*code=1\b", re.IGNORECASE)
+# How TVM's client words a dead socket; `code=` is its own "shut down", met where an answer was due.
+_LOST = re.compile(
+    r"socket|connection|channel|broken pipe|RPCCode::kReturn\b.*code=(1\b|kShutdown)", re.IGNORECASE
+)
 
 log = logging.getLogger(__name__)
 

@@ -1,5 +1,5 @@
-"""What happens in the process that has a board's session: TVM's client may wait for ever, and then ends with it.
-And what happens in those that build candidates.
+"""What happens in the process that has a board's session, with which TVM's client is ended when it waits for
+ever; and in those that build candidates.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Emulated boards behind a tracker, each a process that tests may kill or freeze; and candidates written in C."""
+"""Emulated boards behind a tracker, each a process to be killed or frozen; and candidates written in C."""
 
 from __future__ import annotations
 
@@ -164,4 +164,3 @@ def candidate(folder: Path, body: str) -> Path:
 
 
 GOOD = "for (int i = 0; i < 8; i++) y[i] = 2 * x[i];"
-SLOW = "for (volatile long i = 0; i < 100000000; i++) {} " + GOOD
