@@ -24,7 +24,7 @@ SECONDS_BETWEEN_LINES = 15.0
 
 def table(tuner: Tuner) -> Group:
     """A line for each kernel, and the total."""
-    return Group(_kernels(tuner), _status(tuner))
+    return Group(_kernels(tuner), _now(tuner))
 
 
 def plan(tuner: Tuner) -> Parts:
@@ -47,6 +47,8 @@ def outcome(tuner: Tuner) -> Parts:
     yield _status(tuner)
     for reason, number in Counter(each for kernel in tuner.kernels for each in kernel.failures).most_common():
         yield f"failed: {number} x {reason}"
+    for board in _boards_out(tuner.measurer.boards):
+        yield f"out at the end: {board}"
     for record in tuner.unfit:
         yield f"does not fit this version's spaces any more: {record} (armature logs prune)"
     yield f"written to {tuner.log.folder}"
@@ -90,18 +92,22 @@ def _status(tuner: Tuner) -> str:
     left = tuner.seconds_left
     if left is not None:
         parts.append(f"{_duration(left)} left")
-    return ", ".join([*parts, *boards_told(tuner.measurer.boards)])
+    return ", ".join(parts)
 
 
-def boards_told(boards: Sequence[BoardStatus]) -> list[str]:
-    """How many boards are in use, and what became of the others."""
-    if not boards:
-        return []
-    out = [board for board in boards if board.is_out]
-    told = [f"boards {sum(board.is_held for board in boards)} of {len(boards)}"]
+def _now(tuner: Tuner) -> str:
+    """The total, how many boards are in use, and what became of the others."""
+    parts, boards = [_status(tuner)], tuner.measurer.boards
+    if boards:
+        parts.append(f"boards {sum(board.is_held for board in boards)} of {len(boards)}")
+    out = _boards_out(boards)
     if out:
-        told.append(f"{len(out)} out: {'; '.join(f'{board.name} {board.reason}' for board in out)}")
-    return told
+        parts.append(f"{len(out)} out: {'; '.join(out)}")
+    return ", ".join(parts)
+
+
+def _boards_out(boards: Sequence[BoardStatus]) -> list[str]:
+    return [f"{board.name} ({board.reason})" for board in boards if board.is_out]
 
 
 def _spelled(seconds: float | None) -> str:
@@ -127,7 +133,7 @@ class Lines:
         if out != self.out or time.monotonic() - self.last >= SECONDS_BETWEEN_LINES:
             self.out = out
             self.last = time.monotonic()
-            self.console.print(_status(tuner), soft_wrap=True)
+            self.console.print(_now(tuner), soft_wrap=True)
 
 
 class Events:

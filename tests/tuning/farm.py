@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -66,9 +67,11 @@ class Agent(Process):
 
     def __init__(self, *options: object) -> None:
         self.port = free_port()
+        self._work_dir = tempfile.TemporaryDirectory()
         qemu = [find_qemu(), "-cpu", "cortex-a53", "-L", find_sysroot(), *DECLARED]
         serve = [build_agent(), "serve", "--port", self.port, "--memory-limit", MEMORY_MIB]
-        super().__init__(*qemu, *serve, "--exit-with-parent", os.getpid(), *options)
+        serve += ["--work-dir", self._work_dir.name, "--exit-with-parent", os.getpid()]
+        super().__init__(*qemu, *serve, *options)
 
     @property
     def place(self) -> str:

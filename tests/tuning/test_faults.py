@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import random
 import re
 import signal
+import subprocess
+import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -12,14 +17,20 @@ from pathlib import Path
 
 import psutil
 import pytest
+from click.testing import Result
 
+from compile.frontend import trace
 from compile.tuning.board_measurer import BoardMeasurer, board_measurer
-from compile.tuning.candidate import Figure
+from compile.tuning.candidate import Figure, estimate_candidate
 from compile.tuning.limits import Limits
-from compile.tuning.units import EMULATOR
+from compile.tuning.records import FAILURES, RECORDS, Log, best_first, by_kernel, spell_draws
+from compile.tuning.spec import read_spec
+from compile.tuning.task import tasks_of
+from compile.tuning.units import CYCLE, EMULATOR
 from targets.cores import find_core
 from targets.device import find_boards
 from targets.errors import DeviceError
+from tests.e2e.conftest import armature  # noqa: F401
 from tests.tuning.farm import GOOD, MEMORY_MIB, Agent, Farm, candidate, farm, wait_until
 
 pytestmark = pytest.mark.emulator
@@ -207,3 +218,119 @@ def test_closed_port_is_told_and_waited_for(board, tmp_path):
         assert not answer.done() and out(measurer) == {board.place: "does not answer"}
         board.start()
         assert measured(answer)
+
+
+# -- `armature tune` on boards
+
+
+def tune(spec: str, folder: Path, *options: object, **streams: object) -> subprocess.Popen[str]:
+    """The command, in a process of its own."""
+    words = ["tune", NET, "--device", spec, "--cpu", CORE.name, "--tuning-log", folder, *options]
+    command = [sys.executable, "-m", "compile.cli", *map(str, words)]
+    return subprocess.Popen(command, cwd=ROOT, text=True, start_new_session=True, **streams)
+
+
+def log_of(folder: Path) -> Log:
+    return Log(folder / CORE.name, CORE)
+
+
+def wait_for_records(process: subprocess.Popen[str], folder: Path, count: int) -> None:
+    file = folder / CORE.name / RECORDS
+    wait_until(lambda: file.exists() and file.read_text().count("\n") >= count, 240)
+    assert process.poll() is None
+
+
+def points(folder: Path) -> Counter[tuple[str, str]]:
+    """How often each point is in the log, failed or not."""
+    log = log_of(folder)
+    found = Counter((record.key, spell_draws(record.draws)) for record in log.records())
+    file = log.folder / FAILURES
+    failures = file.read_text().splitlines() if file.exists() else []
+    found.update((key, draws) for key, draws, *_ in map(json.loads, failures))
+    return found
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_interrupted_tune_frees_the_boards_and_leaves_no_process(boards, times, tmp_path):
+    process = tune(boards.spec, tmp_path, stderr=subprocess.PIPE)
+    try:
+        wait_for_records(process, tmp_path, 3)
+        family = psutil.Process(process.pid).children(recursive=True)
+        for _ in range(times):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.3)
+        _, said = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130 and "interrupted" in said
+    assert psutil.wait_procs(family, timeout=10)[1] == []
+    wait_until(lambda: not any(agent.sessions() for agent in boards.agents), 5)
+    assert set(points(tmp_path).values()) == {1}
+
+
+def test_boards_need_a_core_and_must_be_one(boards, tmp_path, armature):  # noqa: F811
+    result = armature("tune", NET, "--device", boards.spec, "--tuning-log", tmp_path)
+    assert result.exit_code == 2 and "add --cpu CORE or --board BOARD" in result.stderr
+    result = armature("tune", NET, "--device", boards.spec, "--board", "rpi5", "--tuning-log", tmp_path)
+    assert result.exit_code == 2 and "is no cortex-a76: its CPU lacks dotprod" in result.stderr
+    result = armature("tune", NET, "--device", "emulated:a53", "--cpu", "a72", "--tuning-log", tmp_path)
+    assert result.exit_code == 2 and "is a cortex-a53 and no cortex-a72" in result.stderr
+
+
+def test_what_failed_is_left_out_until_it_is_asked_for(boards, tmp_path, armature):  # noqa: F811
+    command = ("tune", NET, "--device", boards.spec, "--cpu", "a53", "--tuning-log", tmp_path, "--json")
+    assert armature(*command, "--trials", 8).exit_code == 0
+    log = log_of(tmp_path)
+    lost = log.records().pop()
+    log.replace([record for record in log.records() if record.line != lost.line])
+    failure = json.dumps([lost.key, spell_draws(lost.draws), "wrong numbers", boards.spec])
+    (log.folder / FAILURES).write_text(failure + "\n")
+
+    document = events(armature(*command, "--trials", 8, "--resume"))[-1]
+    assert (document["known_before"], document["known_failures"], len(log.records())) == (7, 1, 7)
+    told = events(armature(*command, "--trials", 8, "--resume", "--retry-failed"))
+    assert told[-1]["known_failures"] == 0 and len(log.records()) == 8
+    assert spell_draws(log.records()[-1].draws) == spell_draws(lost.draws)
+    assert {event["name"] for event in told if event["event"] == "board"} <= {a.place for a in boards.agents}
+
+
+def events(result: Result) -> list[dict[str, object]]:
+    assert result.exit_code == 0, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def cycles(folder: Path) -> float:
+    """What the best points that a tune found come to by the cycle model."""
+    best = {key: best_first(records)[0] for key, records in by_kernel(log_of(folder).records()).items()}
+    total = 0.0
+    for task in tasks_of({"net": trace(read_spec(NET)).relax()}, CORE):
+        figure = estimate_candidate(task.text, task.roles, best[task.key].draws, CORE, 60.0)
+        assert figure.seconds is not None, figure.failure
+        total += figure.seconds / CYCLE
+    return total
+
+
+@pytest.mark.slow
+def test_three_of_eight_boards_killed_at_random_moments(tmp_path):
+    trials, seed = 60, random.randrange(10**6)
+    print("seed", seed)
+    chance = random.Random(seed)
+    with farm(8) as boards:
+        process = tune(
+            boards.spec, tmp_path / "disturbed", "--trials", trials, "--json", stdout=subprocess.PIPE
+        )
+        wait_for_records(process, tmp_path / "disturbed", 3)
+        killed = chance.sample(boards.agents, 3)
+        for agent in killed:
+            time.sleep(chance.uniform(0, 2))
+            agent.kill()
+        told = [json.loads(line) for line in process.communicate(timeout=300)[0].splitlines()]
+    assert process.returncode == 0
+    found = points(tmp_path / "disturbed")
+    assert set(found.values()) == {1} and sum(found.values()) == trials == told[-1]["trials"]
+    assert not log_of(tmp_path / "disturbed").failures(boards.spec)
+    out = {event["name"] for event in told if event["event"] == "board" and event["reason"]}
+    assert out <= {agent.place for agent in killed}
+    with farm(2) as boards:
+        assert tune(boards.spec, tmp_path / "calm", "--trials", trials).wait(300) == 0
+    assert cycles(tmp_path / "disturbed") <= 1.1 * cycles(tmp_path / "calm")
