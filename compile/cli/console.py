@@ -55,6 +55,7 @@ def _exit(run: Any, *args: Any, **kwargs: Any) -> NoReturn:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would end Python in the midst of ending
         screen.print("interrupted")
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of a pipe had seen enough

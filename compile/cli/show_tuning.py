@@ -98,6 +98,8 @@ def _status(tuner: Tuner) -> str:
 def _now(tuner: Tuner) -> str:
     """The total, how many boards are in use, and what became of the others."""
     parts, boards = [_status(tuner)], tuner.measurer.boards
+    if tuner.measurer.waiting:
+        return f"{parts[0]}, {tuner.measurer.waiting}"
     if boards:
         parts.append(f"boards {sum(board.is_held for board in boards)} of {len(boards)}")
     out = _boards_out(boards)
@@ -125,13 +127,13 @@ class Lines:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.last = time.monotonic()
-        self.out: list[BoardStatus] = []
+        self.told = [""]
 
     def __call__(self, tuner: Tuner) -> None:
-        """A line, if the last was long ago or other boards are out."""
-        out = [board for board in tuner.measurer.boards if board.is_out]
-        if out != self.out or time.monotonic() - self.last >= SECONDS_BETWEEN_LINES:
-            self.out = out
+        """A line, if the last was long ago or something changed about the boards that are out."""
+        told = [*_boards_out(tuner.measurer.boards), tuner.measurer.waiting]
+        if told != self.told or time.monotonic() - self.last >= SECONDS_BETWEEN_LINES:
+            self.told = told
             self.last = time.monotonic()
             self.console.print(_now(tuner), soft_wrap=True)
 
@@ -143,6 +145,7 @@ class Events:
         self.echo = echo
         self.told: dict[str, tuple[int, float | None]] = {}
         self.boards: dict[str, BoardStatus] = {}
+        self.waiting = ""
 
     def __call__(self, tuner: Tuner) -> None:
         """What is new."""
@@ -155,3 +158,6 @@ class Events:
             if self.boards.get(board.name) != board:
                 self.boards[board.name] = board
                 self.echo(json.dumps({"event": "board", **asdict(board)}))
+        if self.waiting != tuner.measurer.waiting:
+            self.waiting = tuner.measurer.waiting
+            self.echo(json.dumps({"event": "waiting", "reason": self.waiting}))

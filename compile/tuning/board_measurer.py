@@ -72,6 +72,14 @@ class BoardMeasurer:
         """Those seen so far."""
         return self._session.health.boards if self._session else ()
 
+    @property
+    def waiting(self) -> str:
+        """Why no board is in use, once that is no mere change of boards."""
+        health = self._session.health if self._session else None
+        if health is None or health.seconds_without < self.limits.pause or not health.troubles:
+            return ""
+        return f"no board in use, waiting up to {self.limits.wait:g} s: {health.troubles}"
+
     def submit(self, task: Task, draws: Draws) -> Future[Figure]:
         """Build a candidate, and measure it on the next free board."""
         assert self._session is not None

@@ -51,6 +51,10 @@ class Measurer(Protocol):
     def boards(self) -> tuple[BoardStatus, ...]:
         """The boards that it measures on, as they are now; none where there are no such things."""
 
+    @property
+    def waiting(self) -> str:
+        """Why nothing can be measured now; empty when it can."""
+
     def submit(self, task: Task, draws: Draws) -> Future[Figure]:
         """Measure a candidate. Whatever goes wrong with it becomes the figure's failure; the future raises
         DeviceError when there is nothing any more to measure on.
@@ -93,6 +97,11 @@ class EmulatedMeasurer:
     def boards(self) -> tuple[BoardStatus, ...]:
         """None: processes of this machine."""
         return ()
+
+    @property
+    def waiting(self) -> str:
+        """Never: it needs nobody."""
+        return ""
 
     def submit(self, task: Task, draws: Draws) -> Future[Figure]:
         """Schedule, build, run, compare and price a candidate."""

@@ -67,9 +67,20 @@ class KernelSearch:
     def admits(self, draws: Draws) -> bool:
         """Whether a point is one of this core's space, as this version has it."""
         try:
-            return draws_of(recorded(Schedule(self.task.function), self.core, Given(draws))) == dict(draws)
+            return self._drawn(draws) == dict(draws)
         except InadmissibleError:
             return False
+
+    def _drawn(self, draws: Draws) -> dict[str, int]:
+        """What is drawn of `draws`. Raises InadmissibleError."""
+        return draws_of(recorded(Schedule(self.task.function), self.core, Given(draws)))
+
+    def _recorded(self, draws: Draws) -> dict[str, int]:
+        """A point as records have it: a mutation may leave draws that the others do not ask for."""
+        try:
+            return self._drawn(draws)
+        except InadmissibleError:
+            return dict(draws)
 
     def figure(self, draws: Draws) -> Figure | None:
         """What is known of a point."""
@@ -95,11 +106,12 @@ class KernelSearch:
             candidates = self._context.generate_measure_candidates()
             if not candidates:
                 break
-            found = {key_of(draws): draws for draws in (draws_of(each.sch) for each in candidates)}
+            points = [self._recorded(draws_of(each.sch)) for each in candidates]
+            found = {key_of(draws): draws for draws in points}
             new = [draws for key, draws in found.items() if key not in self.figures]
             if new:
                 return new
-            known = [_outcome(self.figures[key_of(draws_of(each.sch))]) for each in candidates]
+            known = [_outcome(self.figures[key_of(draws)]) for draws in points]
             self._context.notify_runner_results(candidates, known)
         return []
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 
 from targets.emulated.board import find_qemu, find_sysroot
+from tests.targets.test_devices import bad_library
 
 pytestmark = pytest.mark.emulator
 
@@ -285,6 +287,42 @@ def test_serve_ends_a_session_when_its_time_is_up(serve: Callable[..., Server], 
     with pytest.raises(Exception, match="time limit"), session(server, seconds=1 if ask else 0) as client:
         server.wait_for_line("session ended after 1 s")
         client.get_function("armature.device_info")()
+    assert answers(server)
+
+
+GREEDY = """
+for (;;) {
+  volatile char* block = __builtin_malloc(1 << 20);
+  for (int i = 0; i < 1 << 20; i += 4096) block[i] = 1;
+}
+"""
+
+
+def test_serve_ends_a_library_that_takes_too_much_memory(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = serve("--memory-limit", "256")
+    with (
+        pytest.raises(Exception, match=r"session ran out of memory: it had \d+ MiB, allowed are 256 MiB"),
+        session(server) as client,
+    ):
+        client.upload(str(bad_library(tmp_path, GREEDY)), target="bad.so")
+        client.load_module("bad.so")
+    assert answers(server)
+
+
+def test_serve_ends_a_library_whose_client_is_gone(serve: Callable[..., Server], tmp_path: Path) -> None:
+    server = serve()
+    code = (
+        "import sys; from tvm import rpc; client = rpc.connect('127.0.0.1', int(sys.argv[1]));"
+        "client.upload(sys.argv[2], target='bad.so'); client.load_module('bad.so')"
+    )
+    library = bad_library(tmp_path, "for (volatile int i = 0;; i++) {}")
+    client = subprocess.Popen([sys.executable, "-c", code, str(server.port), str(library)])
+    wait_until(lambda: list(server.work_dir.glob("*/bad.so")) != [], 20)
+    client.kill()
+    client.wait()
+    server.wait_for_line("its client hung up")
     assert answers(server)
 
 

@@ -150,7 +150,7 @@ static Ending must_end(const Session* session, pid_t process, double deadline, d
 /* Waits for the process to end, or kills it. */
 static Ending wait_for(const Session* session, pid_t process, int* status, struct rusage* usage) {
   double deadline = session->seconds > 0 ? now() + session->seconds : 0, gone = 0;
-  const struct timespec pause = {.tv_nsec = 50 * 1000 * 1000}; /* a SIGCHLD ends it early */
+  const struct timespec pause = {.tv_nsec = 100 * 1000 * 1000}; /* a SIGCHLD ends it early */
   struct pollfd client = {.fd = session->socket, .events = POLLRDHUP};
   while (wait4(process, status, WNOHANG, usage) == 0) {
     Ending ending = must_end(session, process, deadline, gone);
