@@ -79,6 +79,11 @@ class BoardHealth:
         """How many boards are in use."""
         return len(self._held)
 
+    def is_held(self, place: Place) -> bool:
+        """Whether the board has a session of ours."""
+        with self._lock:
+            return str(place) in self._held
+
     def is_out(self, place: Place) -> bool:
         """Whether the board is to be left alone."""
         with self._lock:

@@ -79,13 +79,17 @@ class Lane:
         self._thread.join(JOIN_SECONDS)
 
     def _work(self) -> None:
-        with suppress(CancelledError, RuntimeError):  # what pools raise that are being stopped
-            while not self._at.stop.is_set():
+        while not self._at.stop.is_set():
+            try:
+                self._step(None, board_process.get_ready)
                 place = self._free_board()
-                if place is None:
-                    self._at.stop.wait(RETRY_SECONDS)
-                elif self._connects(place):
+                if place is not None and self._connects(place):
                     self._measure_on(place)
+                    continue
+            except Exception as error:  # a pool that is stopped raises some, too
+                log.debug("lane of %s", self._at.spec, exc_info=True)
+                self._at.health.note(_reason(error))
+            self._at.stop.wait(RETRY_SECONDS)
 
     def _free_board(self) -> Place | None:
         boards, health = self._at.boards, self._at.health
@@ -100,15 +104,16 @@ class Lane:
         return not self._at.stop.is_set()
 
     def _connects(self, place: Place) -> bool:
-        """Whether the board is ours now. All that fails here is the board's fault."""
+        """Whether the board is ours now. What fails here is the board's fault, unless another lane has it:
+        a board that is not fetched at once offers itself again, and the first offer holds no more.
+        """
         health, seconds = self._at.health, self._at.limits.connect
         try:
             nature = self._step(seconds, board_process.connect, self._at.spec, place)
-        except FutureTimeoutError:
-            health.failed(place, f"did not take a client in {seconds:g} s", answers=self._at.answers(place))
-            return False
-        except (DeviceError, ProcessExpired) as error:
-            health.failed(place, _reason(error), answers=self._at.answers(place))
+        except (FutureTimeoutError, DeviceError, ProcessExpired) as error:
+            if not health.is_held(place):
+                is_there = self._at.answers(place)
+                health.failed(place, _reason(error, f"took no client in {seconds:g} s"), answers=is_there)
             return False
         misfit = self._at.misfit(nature)
         if misfit:
@@ -183,12 +188,14 @@ class Lane:
         with suppress(FutureTimeoutError, ProcessExpired, DeviceError):
             self._step(self._at.limits.probe, board_process.release)
 
-    def _step(self, seconds: float, function: Callable[..., Any], *arguments: Any) -> Any:
+    def _step(self, seconds: float | None, function: Callable[..., Any], *arguments: Any) -> Any:
         """Do it in the process; raises what it raises, or FutureTimeoutError when that had to be killed."""
         return self._pool.schedule(function, args=arguments, timeout=seconds).result()
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, timed_out: str = "") -> str:
+    if isinstance(error, FutureTimeoutError):
+        return timed_out
     if isinstance(error, ProcessExpired):
         return f"the process that spoke with it ended with exit code {error.exitcode}"
     return str(error)

@@ -64,6 +64,10 @@ def write_call(folder: Path, arguments: Sequence[Argument], inputs: Inputs) -> N
     (folder / CALL).write_bytes(pickle.dumps((list(arguments), inputs)))
 
 
+def get_ready() -> None:
+    """The process has started and imported what it needs: now a board may wait for it."""
+
+
 def connect(spec: str, place: Place) -> Nature:
     """Hold the board at `place`. Raises DeviceError."""
     release()

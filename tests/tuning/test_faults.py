@@ -329,8 +329,8 @@ def test_three_of_eight_boards_killed_at_random_moments(tmp_path):
     found = points(tmp_path / "disturbed")
     assert set(found.values()) == {1} and sum(found.values()) == trials == told[-1]["trials"]
     assert not log_of(tmp_path / "disturbed").failures(boards.spec)
-    out = {event["name"] for event in told if event["event"] == "board" and event["reason"]}
-    assert out <= {agent.place for agent in killed}
+    out = {event["name"]: event["reason"] for event in told if event["event"] == "board" and event["reason"]}
+    assert out.keys() <= {agent.place for agent in killed}, out
     with farm(2) as boards:
         assert tune(boards.spec, tmp_path / "calm", "--trials", trials).wait(300) == 0
     assert cycles(tmp_path / "disturbed") <= 1.1 * cycles(tmp_path / "calm")
