@@ -148,13 +148,20 @@ VALUES = np.arange(8, dtype=np.float32)
 
 
 def candidate(folder: Path, body: str) -> Path:
-    """A built candidate whose kernel runs `body`: `x` are eight numbers, and `y` is to be twice as much."""
+    """A built candidate whose kernel runs `body`: `x` are eight numbers, and `y` is to be twice as much.
+
+    A file `called.PID` in its folder says that it was called, and in which process.
+    """
     folder.mkdir(parents=True)
     (folder / "kernel.c").write_text(
         "typedef struct { int type, zero; void* pointer; } Any;\n"
         "void* malloc(unsigned long);\n"
+        "int getpid(void), creat(const char*, int), sprintf(char*, const char*, ...);\n"
         f"int __tvm_ffi_{SYMBOL}(void* self, const Any* arguments, int count, Any* result) {{\n"
         "  float *x = *(float**)arguments[0].pointer, *y = *(float**)arguments[1].pointer;\n"
+        "  char mark[256];\n"
+        f'  sprintf(mark, "{folder}/called.%d", getpid());\n'
+        "  creat(mark, 0600);\n"
         f"  {body}\n"
         "  return 0;\n"
         "}\n"

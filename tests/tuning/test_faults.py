@@ -87,18 +87,15 @@ def out(measurer: BoardMeasurer) -> dict[str, str]:
     return {board.name: board.reason for board in measurer.boards if board.is_out}
 
 
-def busy(*agents: Agent) -> list[Agent]:
-    """Those whose library has been running for a moment."""
-    return [
-        agent
-        for agent in agents
-        if any(psutil.Process(each).cpu_percent(0.2) > 50 for each in agent.sessions())
-    ]
+def caller(folder: Path, *agents: Agent) -> Agent:
+    """The board on which the candidate in `folder` is called, once it is."""
 
+    def found() -> list[Agent]:
+        called = {int(file.suffix[1:]) for file in folder.glob("called.*")}
+        return [agent for agent in agents if called & set(agent.sessions())]
 
-def the_busy(*agents: Agent) -> Agent:
-    wait_until(lambda: len(busy(*agents)) > 0)
-    return busy(*agents)[0]
+    wait_until(lambda: found() != [])
+    return found()[0]
 
 
 # -- the candidate's fault
@@ -139,8 +136,8 @@ def test_library_that_cannot_be_loaded_is_the_candidates_failure(board, tmp_path
 
 def test_agent_killed_in_mid_candidate_and_the_candidate_goes_to_another_board(boards, tmp_path):
     with measuring(boards.spec) as measurer:
-        answer = measurer.measure(candidate(tmp_path / "long", LONG))
-        killed = the_busy(*boards.agents)
+        answer = measurer.measure(long := candidate(tmp_path / "long", LONG))
+        killed = caller(long, *boards.agents)
         killed.kill()
         assert measured(answer)
         assert out(measurer) == {killed.place: "does not answer"}
@@ -150,8 +147,8 @@ def test_agent_killed_in_mid_candidate_and_the_candidate_goes_to_another_board(b
 
 def test_lone_agent_killed_and_back_again_takes_the_candidate_once_more(board, tmp_path):
     with measuring(f"rpc://{board.place}") as measurer:
-        answer = measurer.measure(candidate(tmp_path / "long", LONG))
-        wait_until(lambda: len(busy(board)) > 0)
+        answer = measurer.measure(long := candidate(tmp_path / "long", LONG))
+        caller(long, board)
         board.kill()
         wait_until(lambda: out(measurer) == {board.place: "does not answer"})
         board.start()
@@ -160,8 +157,8 @@ def test_lone_agent_killed_and_back_again_takes_the_candidate_once_more(board, t
 
 def test_frozen_agent_is_out_until_it_thaws(boards, tmp_path):
     with measuring(boards.spec) as measurer:
-        answer = measurer.measure(candidate(tmp_path / "long", LONG))
-        frozen = the_busy(*boards.agents)
+        answer = measurer.measure(long := candidate(tmp_path / "long", LONG))
+        frozen = caller(long, *boards.agents)
         frozen.send(signal.SIGSTOP)
         assert measured(answer)
         assert out(measurer) == {frozen.place: "does not answer"}
@@ -172,11 +169,11 @@ def test_frozen_agent_is_out_until_it_thaws(boards, tmp_path):
 
 def test_candidate_that_freezes_two_boards_is_blamed(boards, tmp_path):
     with measuring(boards.spec) as measurer:
-        answer = measurer.measure(candidate(tmp_path / "long", FOREVER))
-        first = the_busy(*boards.agents)
+        answer = measurer.measure(long := candidate(tmp_path / "long", FOREVER))
+        first = caller(long, *boards.agents)
         first.send(signal.SIGSTOP)
         (second,) = [agent for agent in boards.agents if agent is not first]
-        the_busy(second).send(signal.SIGSTOP)
+        caller(long, second).send(signal.SIGSTOP)
         figure = result(answer)
         assert figure.failure == (
             f"running it took longer than 4 s, and {first.place} and {second.place} did not answer after it"
@@ -199,8 +196,8 @@ def test_tracker_restarted_while_boards_are_held(boards, tmp_path):
 
 def test_no_board_for_too_long_ends_with_the_reasons(boards, tmp_path):
     with measuring(boards.spec, Limits(connect=5, run=4, probe=2, pause=1, wait=6)) as measurer:
-        answer = measurer.measure(candidate(tmp_path / "long", LONG))
-        the_busy(*boards.agents)
+        answer = measurer.measure(long := candidate(tmp_path / "long", LONG))
+        caller(long, *boards.agents)
         boards.kill()
         with pytest.raises(
             DeviceError, match=r"no board could be used for 6 s .*does not answer.*tracker is not"
