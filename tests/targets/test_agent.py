@@ -317,9 +317,12 @@ def test_serve_ends_a_library_whose_client_is_gone(serve: Callable[..., Server],
         "import sys; from tvm import rpc; client = rpc.connect('127.0.0.1', int(sys.argv[1]));"
         "client.upload(sys.argv[2], target='bad.so'); client.load_module('bad.so')"
     )
-    library = bad_library(tmp_path, "for (volatile int i = 0;; i++) {}")
+    library = bad_library(
+        tmp_path,
+        'extern int creat(const char*, int); creat("loaded", 0600); for (volatile int i = 0;; i++) {}',
+    )
     client = subprocess.Popen([sys.executable, "-c", code, str(server.port), str(library)])
-    wait_until(lambda: list(server.work_dir.glob("*/bad.so")) != [], 20)
+    wait_until(lambda: list(server.work_dir.glob("*/loaded")) != [], 20)
     client.kill()
     client.wait()
     server.wait_for_line("its client hung up")

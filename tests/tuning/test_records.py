@@ -18,10 +18,10 @@ from tvm.s_tir.schedule import Trace
 from compile.lower import lower
 from compile.tuning.candidate import Figure
 from compile.tuning.lookup import TunedScheduler
-from compile.tuning.records import FAILURES, RECORDS, Log, best_first
+from compile.tuning.records import FAILURES, RECORDS, Log, best_first, read_draws
 from compile.tuning.search import KernelSearch
 from compile.tuning.task import Task, tasks_of
-from compile.tuning.units import ESTIMATED, MEASURED
+from compile.tuning.units import EMULATOR, ESTIMATED, MEASURED
 from compile.tuning.upkeep import merge, prune
 from schedules.space import draws_of
 from targets.cores import find_core
@@ -170,6 +170,24 @@ def test_compile_takes_the_record_and_says_which_do_not_apply(task, points, tmp_
     assert {kernel.origin for kernel in lower(relax_module(), CORE, scheduler).kernels} == {"default"}
     (unfit,) = scheduler.unfit
     assert unfit.startswith("pointwise ") and "is 1" in unfit
+
+
+def test_emulators_time_comes_last_and_no_compile_takes_it(task, points, tmp_path):
+    log = Log(tmp_path / CORE.name, CORE)
+    log.add(task, [(points[0], Figure(1e-9))], "rpc://board:9090", EMULATOR)
+    assert log.records()[0].basis == EMULATOR and log.records()[0].device == "rpc://board:9090"
+    kernels = lower(relax_module(), CORE, TunedScheduler(CORE, [tmp_path])).kernels
+    assert {kernel.origin for kernel in kernels} == {"default"}
+    log.add(task, [(points[1], Figure(1e-3))], DEVICE, ESTIMATED)
+    assert best_first(log.records())[0].draws == points[1]
+
+
+def test_failures_are_those_of_the_device(task, points, tmp_path):
+    log = Log(tmp_path, CORE)
+    log.add(task, [(points[1], Figure(None, "wrong numbers"))], "rpc://board:9090", MEASURED)
+    assert log.failures(DEVICE) == {}
+    (spelled,) = log.failures("rpc://board:9090")[task.key]
+    assert read_draws(spelled) == points[1]
 
 
 def test_core_takes_the_records_of_the_core_it_is_like(task, points, tmp_path):
