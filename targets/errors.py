@@ -17,9 +17,5 @@ class DeviceError(Exception):
     """
 
 
-class CrashError(DeviceError):
-    """The library ended its session on the board: it crashed, or took more memory than it may have."""
-
-
 class LostError(DeviceError):
     """A board, or the tracker, cannot be reached or went away, and nothing says that a library did it."""

@@ -24,7 +24,7 @@ from tvm.runtime.vm import VirtualMachine
 
 from targets.board_state import BoardState, parse_state
 from targets.cores import Core
-from targets.errors import CrashError, DeviceError, LostError
+from targets.errors import DeviceError, LostError
 from targets.tracker import Place, Tracker, reach
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ class Link:
 
     @contextmanager
     def explained(self, doing: str) -> Iterator[None]:
-        """Turns what TVM raises while `doing` into a DeviceError that names the device and the cause: a
-        CrashError where the agent blames the library, a LostError where the board is gone.
+        """Turns what TVM raises while `doing` into a DeviceError that names the device and the cause;
+        a LostError where the board is gone and the agent does not blame the library.
         """
         try:
             yield
@@ -76,10 +76,10 @@ class Link:
         crash = re.search(r"session crashed: signal \d+ \((\w+)\)", both)
         if crash:
             told = f" ({said})" if said else ""
-            return CrashError(f"the library crashed on {self.spec}: {crash.group(1)} while {doing}{told}")
+            return DeviceError(f"the library crashed on {self.spec}: {crash.group(1)} while {doing}{told}")
         full = re.search(r"session ran out of memory: (it had \d+ MiB, allowed are \d+ MiB)", both)
         if full:
-            return CrashError(f"the library ran out of memory on {self.spec} while {doing}: {full.group(1)}")
+            return DeviceError(f"the library ran out of memory on {self.spec} while {doing}: {full.group(1)}")
         if "RPCSessionTimeoutError" in message or "its time limit" in said:
             limit = re.search(r"session ended after ([\d.e+]+ s)", both)
             after = f" after {limit.group(1)}" if limit else ""

@@ -21,7 +21,7 @@ from compile.tuning.candidate import Figure
 from compile.tuning.limits import Limits
 from compile.tuning.workers import end_pool, failure_of, worker_pool
 from targets.cores import Core
-from targets.errors import CrashError, DeviceError, LostError
+from targets.errors import DeviceError, LostError
 from targets.tracker import Place, Tracker, answers
 
 LOSSES = 3
@@ -149,7 +149,7 @@ class Lane:
         except CancelledError:
             self._at.jobs.put(job, first=True)
             raise
-        except (CrashError, DeviceError) as error:
+        except DeviceError as error:
             job.settle(Figure(None, str(error)))
         except Exception as error:
             if self._at.stop.is_set():
