@@ -50,7 +50,7 @@ class BoardHealth:
         self._boards: dict[str, _Board] = {}
         self._held: set[str] = set()
         self._lock = threading.Lock()
-        self._without_since = time.monotonic()
+        self._without_since: float | None = None
         self._note = ""
 
     @property
@@ -72,7 +72,9 @@ class BoardHealth:
     def seconds_without(self) -> float:
         """For how long no board has been in use."""
         with self._lock:
-            return 0.0 if self._held else time.monotonic() - self._without_since
+            if self._held or self._without_since is None:
+                return 0.0
+            return time.monotonic() - self._without_since
 
     @property
     def held(self) -> int:
@@ -88,6 +90,12 @@ class BoardHealth:
         """Whether the board is to be left alone."""
         with self._lock:
             return bool(self._board(place).reason)
+
+    def wants_board(self) -> None:
+        """A process is ready for a board: from now on the lack of one counts."""
+        with self._lock:
+            if self._without_since is None:
+                self._without_since = time.monotonic()
 
     def note(self, trouble: str) -> None:
         """There is no board to be had, and not for a board's fault."""

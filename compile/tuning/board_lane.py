@@ -82,6 +82,7 @@ class Lane:
         while not self._at.stop.is_set():
             try:
                 self._step(None, board_process.get_ready)
+                self._at.health.wants_board()
                 place = self._free_board()
                 if place is not None and self._connects(place):
                     self._measure_on(place)

@@ -81,6 +81,9 @@ def test_unfit_board_never_comes_back(health, clock):
 
 def test_time_without_a_board(health, clock):
     clock.now += 3
+    assert health.seconds_without == 0
+    health.wants_board()
+    clock.now += 3
     assert health.seconds_without == 3
     health.takes(PI)
     clock.now += 3
