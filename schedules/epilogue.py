@@ -72,7 +72,9 @@ def _without_bias(value: ir.Expr, loads: Sequence[ir.TensorLoad]) -> tuple[ir.Te
     rest = tvm_ffi.structural_map(value, (ir.prim.expr.Add, dropped))
     if len(found) < len(loads) or not all(tvm_ffi.structural_equal(each, found[0]) for each in found):
         return None, value
-    return found[0], rest
+    # Where the output is one pixel, the bias has its shape, and its load the block's variables.
+    *others, channel = found[0].indices
+    return tirx.BufferLoad(found[0].source, [*([0] * len(others)), channel]), rest
 
 
 def _operations(

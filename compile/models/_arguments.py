@@ -16,8 +16,9 @@ _BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0"
 
 def convert_arguments(model: str, factory: Callable[..., Any], args: Mapping[str, str]) -> dict[str, Any]:
     """The keyword arguments for `factory`; UserError for an unknown name or a value of another type."""
-    types_ = typing.get_type_hints(factory)
     parameters = inspect.signature(factory).parameters
+    types_ = {name: _type_of_default(each) for name, each in parameters.items()}
+    types_ |= typing.get_type_hints(factory)
     values: dict[str, Any] = {}
     for name, text in args.items():
         if name not in parameters:
@@ -76,6 +77,12 @@ def _convert_optional(kind: Any, text: str) -> Any:
         return None
     (inner,) = (choice for choice in get_args(kind) if choice is not type(None))
     return _convert(inner, text)
+
+
+def _type_of_default(parameter: inspect.Parameter) -> type:
+    """What an argument is that says no type: its default's, or text."""
+    has_type = parameter.default not in (parameter.empty, None)
+    return type(parameter.default) if has_type else str
 
 
 def _accepted(parameters: Mapping[str, inspect.Parameter], types_: Mapping[str, Any]) -> str:

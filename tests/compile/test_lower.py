@@ -270,3 +270,13 @@ def test_network_agrees_with_pytorch(name, batch):
 def test_what_relax_cannot_express_is_refused(layer, remedy):
     with pytest.raises(NotImplementedError, match=remedy):
         lowered(layer, torch.randn(1, 3, 7, 7))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.Conv2d(16, 24, 3, padding=1), nn.Conv2d(16, 24, 1), nn.Conv2d(16, 16, 3, padding=1, groups=16)],
+    ids=["conv", "pointwise", "depthwise"],
+)
+def test_one_pixel_has_a_bias_of_the_outputs_shape(layer):
+    module, pixel = nn.Sequential(layer, nn.ReLU6()), torch.randn(1, 16, 1, 1)
+    assert_agrees(module, lowered(module, pixel), pixel)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from compile.models import build_model, find_model, model_cost, model_rows
+from compile.models._arguments import convert_arguments
 from compile.models._layers import round_channels
 from targets.errors import UserError
 
@@ -88,6 +89,13 @@ def test_arguments_are_converted_by_the_factorys_annotations():
     module = build_model(find_model("mobilenet_v2"), {"width": "0.5", "num_classes": "10"})
     with torch.no_grad():
         assert module(torch.zeros(2, 3, 33, 47)).shape == (2, 10)
+
+
+def test_an_argument_without_a_type_has_its_defaults_or_is_text():
+    def network(kind, channels=8, scale=None): ...
+
+    args = {"kind": "small", "channels": "16", "scale": "half"}
+    assert convert_arguments("network", network, args) == {**args, "channels": 16}
 
 
 @pytest.mark.parametrize(
