@@ -60,7 +60,7 @@ def tune(core_name: str, model: str, minutes: float, logs: Path) -> None:
     log = Log(logs / core.name, core)
     if (log.folder / RECORDS).exists():
         raise SystemExit(f"{log.folder} has records already: a curve starts from none")
-    measurer = measurer_for(f"emulated:{core.name}", None)
+    measurer = measurer_for(f"emulated:{core.name}", None, None)
     tasks = tasks_of({model: trace(read_spec(model)).relax()}, core)
     curve = Curve()
     tuner = Tuner(tasks, core, measurer, log, Budget(seconds=60 * minutes), curve)

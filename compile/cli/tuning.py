@@ -36,6 +36,7 @@ Examples:
   armature tune mobilenet_v2 --device emulated:rpi4 --budget 30m
   armature tune --models "mobilenet_v2,mobilenet_v2?width=0.5" --device emulated:a72
   armature tune mobilenet_v2 --device emulated:a76 --dry-run
+  armature tune mobilenet_v2 --device emulated:a76 --workers ray://head:10001
   armature tune mobilenet_v2 --device rpc://192.168.1.7:9090 --board rpi4
   armature tune mobilenet_v2 --device tracker://192.168.1.2:9190/pi4 --cpu cortex-a72
 """
@@ -59,6 +60,21 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic only in ne
         return seconds
 
 
+class Workers(click.ParamType):  # type: ignore[type-arg]  # generic only in newer versions of click
+    """A number of processes, or the address of a Ray cluster."""
+
+    name = "workers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """The number, or the address."""
+        text = str(value)
+        if text.startswith("ray://"):
+            return text
+        if not text.isdecimal() or int(text) < 1:
+            self.fail(f"{text!r} is neither a number of processes nor ray://HOST:PORT", param, ctx)
+        return int(text)
+
+
 @click.command("tune", help=TUNE_HELP, short_help="Search kernels' schedules on a device.")
 @click.argument("model", required=False)
 @click.option("--models", metavar="MODEL,...", help="Tune the kernels of these networks together.")
@@ -70,7 +86,12 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic only in ne
 @click.option("--resume", is_flag=True, help="Count what the log has from this device as trials made.")
 @click.option("--retry-failed", is_flag=True, help="Try again what failed on this device before.")
 @tuning_log_option
-@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes.  [default: one per CPU]")
+@click.option(
+    "--workers",
+    type=Workers(),
+    metavar="N|ray://HOST:PORT",
+    help="Processes here, or the CPUs of a Ray cluster.  [default: one per CPU]",
+)
 @click.option("--dry-run", is_flag=True, help="Only list the kernels, trials, and the time they may take.")
 @json_option
 def tune_command(
@@ -84,7 +105,7 @@ def tune_command(
     resume: bool,
     retry_failed: bool,
     tuning_log: Path | None,
-    workers: int | None,
+    workers: int | str | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:

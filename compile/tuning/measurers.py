@@ -122,22 +122,28 @@ class EmulatedMeasurer:
             end_pool(self._pool)
 
 
-def measurer_for(device: str, core: Core | None, workers: int | None) -> Measurer:
-    """What measures on `device` for `core`, building with so many processes at a time.
+def measurer_for(device: str, core: Core | None, workers: int | str | None) -> Measurer:
+    """What measures on `device` for `core`, building with so many processes at a time, or on the Ray cluster
+    at the address `workers`.
 
-    Raises UserError where `device` and `core` do not go together, DeviceError when no board answers.
+    Raises UserError where these do not go together, DeviceError when no board answers.
     """
-    workers = workers or os.cpu_count() or 1
     boards = find_boards(device)
     if boards is not None:
         if core is None:
             raise UserError(f"{device} does not say which core to tune for: add --cpu CORE or --board BOARD.")
+        if isinstance(workers, str):
+            raise UserError(f"{workers} measures on the emulated board only, and {device} is none.")
         from compile.tuning.board_measurer import board_measurer
 
-        return board_measurer(device, boards, core, workers)
+        return board_measurer(device, boards, core, workers or os.cpu_count() or 1)
     emulated = find_emulated(device, core)
     if emulated is None:
         raise UserError(f"{device} cannot be searched on: a device is one of {FORMS}.")
     if core is not None and core.name != emulated.core.name:
         raise UserError(f"--device {device} is a {emulated.core.name} and no {core.name}: name one of them.")
-    return EmulatedMeasurer(emulated.core, workers)
+    if isinstance(workers, str):
+        from compile.tuning.ray_measurer import RayMeasurer
+
+        return RayMeasurer(emulated.core, address=workers)
+    return EmulatedMeasurer(emulated.core, workers or os.cpu_count() or 1)

@@ -1,7 +1,7 @@
 """Candidates for the emulated board on the CPUs of a Ray cluster, for more of them than one machine has.
 
-Every node needs this version of Armature, and what `armature setup` sets up. A candidate is a task of one CPU; one
-that takes too long is cancelled with its process.
+Every node needs this version of Armature, and what `armature setup` sets up. A candidate is a task of one
+CPU; one that takes too long is cancelled with its process.
 """
 
 from __future__ import annotations
@@ -13,50 +13,28 @@ from typing import Any
 
 from compile import __version__
 from compile.tuning.candidate import Draws, Figure, estimate_candidate
-from compile.tuning.measurers import BUILD_SECONDS, CANDIDATE_SECONDS, with_failures
+from compile.tuning.measurers import BUILD_SECONDS, EmulatedMeasurer
 from compile.tuning.task import Task
-from compile.tuning.units import ESTIMATED
-from targets.cores import Core
+from compile.tuning.workers import with_failures
 from targets.errors import UserError
-
-SCHEME = "ray://"
-"""What the address of a cluster's client server begins with."""
 
 
 @dataclass
-class RayMeasurer:
-    """Each candidate alone on the emulated board, on some CPU of the cluster at `address` (ray://HOST:PORT)."""
+class RayMeasurer(EmulatedMeasurer):
+    """Each candidate alone on the emulated board, on some CPU of a cluster: figures are those that this
+    machine would give. How many `workers` there are is known once it is entered.
+    """
 
-    core: Core
-    address: str
-    seconds: float = 60.0
-    """The longest that a candidate may run, in the emulator's time."""
-    basis: str = ESTIMATED
-    _cpus: int = 1
-    _measure: Any = None
-
-    @property
-    def capacity(self) -> int:
-        """One waits for every one that runs."""
-        return 2 * self._cpus
-
-    @property
-    def device(self) -> str:
-        """The emulated core: the figures are those that this machine would give."""
-        return f"emulated:{self.core.name}"
-
-    @property
-    def seconds_per_trial(self) -> float:
-        """As seen on CPUs of a PC; the cluster's number of them is known once it is entered."""
-        return CANDIDATE_SECONDS / self._cpus
+    address: str = ""
+    """ray://HOST:PORT"""
 
     def submit(self, task: Task, draws: Draws) -> Future[Figure]:
         """Schedule, build, run, compare and price a candidate."""
         import ray
 
-        assert self._measure is not None
+        assert self._pool is not None
         seconds = self.seconds + BUILD_SECONDS
-        reference = self._measure.remote(task.text, task.roles, dict(draws), self.core, self.seconds)
+        reference = self._pool.remote(task.text, task.roles, dict(draws), self.core, self.seconds)
         limit = threading.Timer(seconds, ray.cancel, [reference], {"force": True})
         limit.daemon = True
         limit.start()
@@ -74,7 +52,6 @@ class RayMeasurer:
             ray.init(self.address, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UserError(f"no Ray cluster answers at {self.address}: {error}") from error
-        self._cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
         try:
             found = ray.get(ray.remote(max_retries=0)(_version).remote())
         except ray.exceptions.RayError as error:
@@ -83,7 +60,9 @@ class RayMeasurer:
         if found != __version__:
             self.__exit__()
             raise UserError(f"a node of {self.address} has Armature {found}, this machine {__version__}.")
-        self._measure = ray.remote(num_cpus=1, max_retries=0)(estimate_candidate)
+        resources: dict[str, Any] = ray.cluster_resources()
+        self.workers = max(1, int(resources.get("CPU", 1)))
+        self._pool = ray.remote(num_cpus=1, max_retries=0)(estimate_candidate)
         return self
 
     def __exit__(self, *_: object) -> None:

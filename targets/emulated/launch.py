@@ -29,12 +29,12 @@ class Launch:
     """The folder that stands for / where it holds a file (qemu's -L); None: the ARM C library's."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables added to its environment."""
+    seconds: float = 600.0
+    """The longest that one run may take."""
     inherits: bool = True
     """Whether it has this process's environment. That lies above the stack, so what it holds moves the stack,
     and with it what misses the caches: without, counts are the same whoever asks.
     """
-    seconds: float = 600.0
-    """The longest that one run may take."""
 
 
 def run_program(core: Core, command: Sequence[str], launch: Launch, options: Sequence[str] = ()) -> None:
