@@ -49,6 +49,8 @@ def style_of(core: Core) -> str:
 MAX_OFFSET = 4095 * 8
 """Bytes that `ldr` of 64 bits reaches from its base (Arm ARM, C6.2: imm12, scaled by 8)."""
 _COUNT = "x11"
+_BIASES = ("x6", "x7", "x8")
+"""Upper halves of biases on their way, which operands' loads must leave alone: a panel has up to three."""
 UNROLLED = 4
 """Rounds of a loop's turn on cores that issue in order, which wait for the branch's instructions."""
 
@@ -112,7 +114,8 @@ def llvm_ir(tile: Tile) -> str:
     if tile.style == VECTOR:
         body += f"  %centre = add i64 %{PIXELS}, {CENTRE}\n"
         arguments[PIXELS] = "%centre"
-    clobbers = [f"v{register}" for register in range(VECTORS) if register not in sums] + [*SCRATCH, _COUNT]
+    clobbers = [f"v{register}" for register in range(VECTORS) if register not in sums]
+    clobbers += [*SCRATCH, *_BIASES, _COUNT]
     body += call(assembly(tile), sums, arguments, clobbers) + stored(len(sums), len(arguments))
     parameters = f"{finish.parameters}, ptr %pixels, ptr %weights"
     return f"{HEADER}define void @{tile.name}({parameters}) alwaysinline {{\n{body}  ret void\n}}\n"
@@ -155,7 +158,7 @@ def _advanced(tile: Tile, rounds: int) -> list[str]:
 def _before(loads: list[Load], tile: Tile) -> list[str]:
     """What the first round needs: the sums' start, and its operands."""
     texts = [load.text(0) for load in loads]
-    first, starts = tile.finish.starts(tile.sums, tile.style, SCRATCH[::-1])
+    first, starts = tile.finish.starts(tile.sums, tile.style, _BIASES)
     if tile.finish.bias and tile.style == VECTOR:
         return starts + texts
     return first + _beside(texts, starts)

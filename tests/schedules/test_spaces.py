@@ -22,6 +22,7 @@ from schedules import argmax, concat, interleave, planar, resize
 from schedules.apply import apply, decide, schedule_kernel
 from schedules.block import Bottleneck, Expansion
 from schedules.chain import define
+from schedules.microkernel import Tile, style_of
 from schedules.search import recorded, space_generator
 from schedules.space import Given, InadmissibleError, Sampled, draws_of
 from schedules.window import Window
@@ -130,6 +131,30 @@ def assert_same(defined: PrimFunc, scheduled: PrimFunc, core: Core) -> None:
     result = run_kernel(scheduled, core, [*packed, *written])[len(inputs)]
     bound = 1e-5 * max(1.0, float(np.abs(expected.numpy()).max()))
     np.testing.assert_allclose(result, expected.numpy(), atol=10 * bound, rtol=0)
+
+
+class Wished:
+    """Decides for what is wished, where that is a candidate."""
+
+    def __init__(self, **wishes: int) -> None:
+        self.wishes = wishes
+
+    def choose(self, name, candidates):
+        """The wish, or the first candidate."""
+        wanted = self.wishes.get(name)
+        return wanted if wanted in list(candidates) else candidates[0]
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("columns", [8, 12, 16])
+@pytest.mark.parametrize("core", CORES, ids=lambda core: core.name)
+def test_every_written_out_pointwise_tile_is_right(core, columns):
+    for rows in range(2, 9):
+        if not Tile(rows, columns, 52, 52, style_of(core)).fits:
+            continue
+        function = function_of(Case("pointwise", (1, 52, 2, rows), 48, residual=True))
+        scheduled = schedule_kernel(function, core, Wished(columns=columns, rows=rows)).function
+        assert_same(function, scheduled, core)
 
 
 @pytest.mark.parametrize(("name", "core"), list(zip(KERNELS, cycle(CORES), strict=False)), ids=str)
