@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import signal
 import sys
@@ -55,7 +56,9 @@ def _exit(run: Any, *args: Any, **kwargs: Any) -> NoReturn:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would end Python in the midst of ending
+        atexit.register(
+            signal.signal, signal.SIGINT, signal.SIG_IGN
+        )  # a second one would end Python's own end
         screen.print("interrupted")
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of a pipe had seen enough

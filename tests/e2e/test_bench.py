@@ -49,9 +49,9 @@ def test_nearly_all_instructions_are_kernels(counted: Any) -> None:
 
 
 def test_counts_are_plausible(counted: Any, small_bundle: Path) -> None:
-    """A vector instruction does four multiply-adds, and every weight is read."""
+    """A vector instruction does four multiply-adds (in order, three load a vector); every weight is read."""
     total = counted["total"]
-    assert 0.25 < total["instructions_per_multiply_add"] < 0.6
+    assert 0.25 < total["instructions_per_multiply_add"] < 0.65
     lines = open_bundle(small_bundle).manifest["weights"]["bytes"] / 64
     assert total["l1_misses"] > lines
     assert total["l1_misses"] > total["l2_misses"] > lines / 2

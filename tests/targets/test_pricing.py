@@ -217,7 +217,8 @@ def pointwise_loop(core: str) -> list[str]:
     # Found at each label, as loops lie in one another.
     found = re.finditer(r"^(?=(\.L\w+):(.*?\sb\.ne\s+\1)$)", source, re.M | re.S)
     loops = [[line.strip() for line in loop[2].splitlines() if re.match(r"\s+[a-z]", line)] for loop in found]
-    return min((loop for loop in loops if sum(line.startswith("fmla") for line in loop) >= 56), key=len)
+    innermost = [loop for loop in loops if sum(line.startswith("b.ne") for line in loop) == 1]
+    return max(innermost, key=lambda loop: sum(line.startswith("fmla") for line in loop))
 
 
 # In per cent of the FMA limit: the loop alone, without the tile's first loads and its epilogue.
