@@ -5,6 +5,7 @@ machine. Boards over RPC are in `board_measurer`.
 from __future__ import annotations
 
 import os
+import tempfile
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -77,6 +78,7 @@ class EmulatedMeasurer:
     """The longest that a candidate may run, in the emulator's time."""
     basis: str = ESTIMATED
     _pool: Any = None
+    _scratch: tempfile.TemporaryDirectory[str] | None = None
 
     @property
     def capacity(self) -> int:
@@ -113,13 +115,16 @@ class EmulatedMeasurer:
 
     def __enter__(self) -> EmulatedMeasurer:
         """Start no process yet: the pool does when there is work."""
-        self._pool = worker_pool(self.workers)
+        self._scratch = tempfile.TemporaryDirectory(prefix="armature-tune-")
+        self._pool = worker_pool(self.workers, self._scratch.name)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Kill what runs."""
+        """Kill what runs, and remove what it left."""
         if self._pool is not None:
             end_pool(self._pool)
+        if self._scratch is not None:
+            self._scratch.cleanup()
 
 
 def measurer_for(device: str, core: Core | None, workers: int | str | None) -> Measurer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import signal
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -17,10 +18,12 @@ from compile.tuning.candidate import Figure
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def worker_pool(workers: int) -> Any:
-    """So many processes, started when there is work."""
+def worker_pool(workers: int, scratch: str | None = None) -> Any:
+    """So many processes, started when there is work. Their temporary files go to the folder `scratch`: one
+    that is killed cannot remove them.
+    """
     context = multiprocessing.get_context("spawn")
-    return ProcessPool(workers, initializer=_end_with_parent, context=context)
+    return ProcessPool(workers, initializer=_start, initargs=(scratch,), context=context)
 
 
 def end_pool(pool: Any) -> None:
@@ -29,8 +32,9 @@ def end_pool(pool: Any) -> None:
     pool.join()
 
 
-def _end_with_parent() -> None:
+def _start(scratch: str | None) -> None:
     """Let a worker end when the process that started it does, and leave Ctrl-C to that."""
+    tempfile.tempdir = scratch
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -125,7 +126,16 @@ def test_duration_that_is_none(armature):  # noqa: F811
 @pytest.mark.parametrize("times", [1, 2])
 def test_interrupted_tune_keeps_what_it_had_and_leaves_no_process(times, tmp_path):
     command = [sys.executable, "-m", "compile.cli", "tune", NET, *ON, str(tmp_path), "--trials", "500"]
-    tune = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    tune = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "TMPDIR": str(scratch)},
+    )
     try:
         records = tmp_path / CORE.name / RECORDS
         deadline = time.monotonic() + 240
@@ -141,5 +151,6 @@ def test_interrupted_tune_keeps_what_it_had_and_leaves_no_process(times, tmp_pat
         tune.kill()
     assert tune.returncode == 130 and "interrupted" in said
     assert psutil.wait_procs(family, timeout=10)[1] == []
+    assert list(scratch.glob("armature-*")) == []
     found = points(tmp_path)
     assert len(found) > 3 and set(found.values()) == {1}
