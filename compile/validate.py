@@ -22,6 +22,11 @@ from targets.errors import UserError
 TOLERANCE = 1e-3
 """Largest allowed difference, as a part of the outputs' scale (the largest of PyTorch's for that input)."""
 
+AGREEMENT = 0.999
+"""Least part of whole numbers (the pixels of a class map) that must be equal: between two classes that are
+nearly as likely, the order of additions decides.
+"""
+
 RANDOM_INPUTS = 8
 
 Arrays = tuple[NDArray[Any], ...]
@@ -39,8 +44,11 @@ class Comparison:
     reference_top5: list[int] | None
     device_top5: list[int] | None
     max_abs_error: float
+    """Of the outputs that are no whole numbers."""
     scale: float
-    """The largest absolute value of PyTorch's outputs."""
+    """The largest absolute value of PyTorch's, of these."""
+    agreement: float | None
+    """The part of whole numbers that are equal, where it is least; None where there are no such outputs."""
 
     @property
     def same_top1(self) -> bool:
@@ -51,8 +59,9 @@ class Comparison:
 
     @property
     def passed(self) -> bool:
-        """Within TOLERANCE, with the same class first."""
-        return self.max_abs_error <= TOLERANCE * self.scale and self.same_top1
+        """Within TOLERANCE, with the same class first, and AGREEMENT of whole numbers."""
+        agrees = self.agreement is None or self.agreement >= AGREEMENT
+        return self.max_abs_error <= TOLERANCE * self.scale and self.same_top1 and agrees
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,11 @@ class Report:
         """The largest difference between any two outputs."""
         return max(comparison.max_abs_error for comparison in self.comparisons)
 
+    @property
+    def agreement(self) -> float | None:
+        """The least agreement of whole numbers."""
+        return min((c.agreement for c in self.comparisons if c.agreement is not None), default=None)
+
     def correct(self, side: str, first: int) -> int | None:
         """Labelled inputs whose label is among the `first` classes of `side` ("reference" or "device").
 
@@ -100,6 +114,7 @@ class Report:
             "top1_agreement": self.same_top1,
             "max_abs_error": self.max_abs_error,
             "tolerance": TOLERANCE,
+            "agreement": self.agreement,
             "top1": self.correct("device", 1),
             "top5": self.correct("device", RANKS),
             "reference_top1": self.correct("reference", 1),
@@ -173,14 +188,22 @@ def _read_image(steps: Preprocess, path: Path) -> Arrays:
 
 def _compare(task: str, sample: Sample, reference: Arrays, device: Arrays) -> Comparison:
     ranks = task == "classify"
+    pairs = list(zip(reference, device, strict=True))
+    numbers = [pair for pair in pairs if pair[0].dtype.kind not in _WHOLE]
+    whole = [pair for pair in pairs if pair[0].dtype.kind in _WHOLE]
     return Comparison(
         input=sample.path.name,
         label=sample.label,
         reference_top5=top_classes(reference[0]) if ranks else None,
         device_top5=top_classes(device[0]) if ranks else None,
-        max_abs_error=max(_difference(a, b) for a, b in zip(reference, device, strict=True)),
-        scale=max(float(np.abs(output).max()) for output in reference),
+        max_abs_error=max((_difference(*pair) for pair in numbers), default=0.0),
+        scale=max((float(np.abs(ours).max()) for ours, _ in numbers), default=0.0),
+        agreement=min((_agreement(*pair) for pair in whole), default=None),
     )
+
+
+_WHOLE = "iub"
+"""Kinds of dtype."""
 
 
 def _difference(reference: NDArray[Any], device: NDArray[Any]) -> float:
@@ -188,3 +211,8 @@ def _difference(reference: NDArray[Any], device: NDArray[Any]) -> float:
     if reference.shape != device.shape or not np.isfinite(device).all():
         return float("inf")
     return float(np.abs(reference - device).max())
+
+
+def _agreement(reference: NDArray[Any], device: NDArray[Any]) -> float:
+    """The part of elements that are equal; none where the shapes differ."""
+    return float((reference == device).mean()) if reference.shape == device.shape else 0.0

@@ -67,7 +67,7 @@ def report(found: Report) -> Parts:
             _first(row.reference_top5),
             _first(row.device_top5),
             _agreement(row),
-            f"{row.max_abs_error:.1e}",
+            _error(row.max_abs_error, row.agreement),
             "ok" if row.passed else "[bold red]DIFFERS[/]",
         )
     yield table
@@ -78,12 +78,21 @@ def report(found: Report) -> Parts:
         device, reference = found.correct("device", first), found.correct("reference", first)
         if device is not None:
             yield (f"top-{first} correct: {device} of {found.labelled} (PyTorch: {reference})")
-    yield (f"largest error: {found.max_abs_error:.1e}, on {found.device}, compiled for {found.core}")
+    yield (
+        f"largest error: {_error(found.max_abs_error, found.agreement)}, on {found.device}, "
+        f"compiled for {found.core}"
+    )
     yield (
         "[bold green]validated[/]"
         if found.passed
         else "[bold red]not valid[/]: outputs differ from PyTorch's"
     )
+
+
+def _error(largest: float, agreement: float | None) -> str:
+    """The largest difference, and what part of whole numbers is equal if there are any."""
+    equal = [] if agreement is None else [f"{100 * agreement:.3f}% equal"]
+    return ", ".join([f"{largest:.1e}", *equal] if largest or not equal else equal)
 
 
 def _first(top5: Sequence[int] | None) -> str:

@@ -9,11 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+import torch
 from PIL import Image
 
 from compile import validate as validation
+from compile.datasets import Sample
 from tests.e2e.conftest import Armature, compile_small, document, wait_for
 
 pytestmark = pytest.mark.emulator
@@ -102,3 +105,33 @@ def test_interrupt_leaves_no_process(small_bundle: Path, tmp_path: Path) -> None
     assert running.returncode == 130
     assert b"interrupted" in errors and b"Traceback" not in errors
     wait_for(lambda: not any(agent.is_running() for agent in agents))
+
+
+class Nearest(torch.nn.Module):
+    """A class map: of each pixel the likelier of two planes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Conv2d(3, 5, 3, padding=1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.layer(image).argmax(1).to(torch.uint8)
+
+
+def test_whole_numbers_are_compared_by_how_many_are_equal(armature, tmp_path):
+    spec = "tests.e2e.test_validate:Nearest"
+    result = armature(
+        *("compile", spec, "--input", "image=1x3x24x24", "--cpu", "a53", "-o", tmp_path / "map"),
+        *("--validate", "emulated"),
+    )
+    assert result.exit_code == 0, result.stderr
+    assert "% equal" in result.stdout and "validated" in result.stdout
+
+
+def test_more_than_a_thousandth_of_other_pixels_is_a_failure():
+    ours = np.zeros((1, 50, 50), "uint8")
+    for pixels, passes in ((2, True), (3, False)):
+        theirs = ours.copy()
+        theirs.flat[:pixels] = 255
+        found = validation._compare("segment", Sample(Path("map"), None), (ours,), (theirs,))
+        assert found.passed is passes and found.max_abs_error == 0
