@@ -113,7 +113,7 @@ def estimate_candidate(text: str, roles: tuple[str, ...], draws: Draws, core: Co
         build(scheduled, SYMBOL, core).write_to_file(str(scratch / "kernel.o"))
         link_kernel([scratch / "kernel.o"], scratch / "kernel")
         try:
-            run = run_kernel(scratch / "kernel", core, arguments_of(inputs, scheduled), scratch, seconds)
+            run = run_kernel(scratch / "kernel", core, arguments_of(inputs, scheduled), seconds)
         except DeviceError as error:
             return Figure(None, str(error))
     wrong = difference(inputs, run.output)

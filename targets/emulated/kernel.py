@@ -59,18 +59,18 @@ def link_kernel(objects: Sequence[Path], output: Path) -> None:
     compile_program([_driver(), *objects], output, language="cc")
 
 
-def run_kernel(
-    program: Path, core: Core, arguments: Sequence[Argument], scratch: Path, seconds: float
-) -> KernelRun:
-    """Run a kernel that `link_kernel` linked, on emulated `core`; files of the run go into `scratch`.
+def run_kernel(program: Path, core: Core, arguments: Sequence[Argument], seconds: float) -> KernelRun:
+    """Run a kernel that `link_kernel` linked, on emulated `core`; files of the run go beside it.
 
     Raises DeviceError when it crashes or does not end within `seconds`.
     """
-    file, result = scratch / "arguments.bin", scratch / "output.bin"
+    folder = program.parent
+    file, result = folder / "arguments.bin", folder / "output.bin"
     _write(arguments, file)
     caches = Caches.of(core)
-    command = [str(program), str(file), str(result), str(_FLUSHES * caches.l2_kib * _KIB)]
-    found = profile_whole(core, command, [caches], Launch(seconds=seconds, inherits=False))
+    command = [f"./{program.name}", file.name, result.name, str(_FLUSHES * caches.l2_kib * _KIB)]
+    launch = Launch(seconds=seconds, inherits=False, folder=folder)
+    found = profile_whole(core, command, [caches], launch)
     functions = Functions(program)
     own = {each for each in functions.all if each.name.startswith(f"{SYMBOL}_compute_")}
     blocks = tuple(

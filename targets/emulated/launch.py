@@ -32,9 +32,11 @@ class Launch:
     seconds: float = 600.0
     """The longest that one run may take."""
     inherits: bool = True
-    """Whether it has this process's environment. That lies above the stack, so what it holds moves the stack,
-    and with it what misses the caches: without, counts are the same whoever asks.
+    """Whether it has this process's environment. That lies above the stack, as arguments do, so what it holds
+    moves the stack, and with it what misses the caches: without, counts are the same whoever asks.
     """
+    folder: Path | None = None
+    """Where it runs; its path may be relative to it, and is as long wherever that lies. None: here."""
 
 
 def run_program(core: Core, command: Sequence[str], launch: Launch, options: Sequence[str] = ()) -> None:
@@ -44,7 +46,7 @@ def run_program(core: Core, command: Sequence[str], launch: Launch, options: Seq
     program is interrupted. Raises UserError when the emulator is missing, the program is not for aarch64 or
     `launch` cannot be done, DeviceError when it crashes, reports failure or does not end in time.
     """
-    _require_arm(command[0])
+    _require_arm((launch.folder or Path()) / command[0])
     emulate = [*_emulator(core, launch), *options, *command]
     name = f"emulated:{core.name}"
     with tempfile.TemporaryFile() as errors:
@@ -83,6 +85,7 @@ def _run(command: Sequence[str], errors: IO[bytes], launch: Launch) -> int | Non
         stdout=subprocess.DEVNULL,
         stderr=errors,  # a file: a pipe would be waited for as long as some child of the program holds it
         env=None if launch.inherits else {},
+        cwd=launch.folder,
         start_new_session=True,
     )
     try:
@@ -107,9 +110,9 @@ def _how(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def _require_arm(program: str) -> None:
+def _require_arm(program: Path) -> None:
     try:
-        with Path(program).open("rb") as file:
+        with program.open("rb") as file:
             head = file.read(20)
     except OSError as error:
         raise UserError(f"cannot read the program {program}: {error.strerror}") from error
