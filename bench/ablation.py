@@ -8,7 +8,6 @@ is counted. Misses are counted; cycles are estimated (docs/timing.md).
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import csv
 import tempfile
@@ -20,13 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.options import cores_and_output
 from bench.variants import STEPS, Step
 from compile.bench import count
 from compile.bench_report import BenchReport
 from compile.frontend import trace
 from compile.pipeline import compile_model
 from compile.source import Source, random_inputs
-from targets.cores import Core, find_core
+from targets.cores import Core
 from targets.device import open_device
 
 SOURCE = Source("mobilenet_v2", weights="random:0")
@@ -60,15 +60,9 @@ def measured(step: Step, core: Core) -> BenchReport:
 
 def main() -> None:
     """Write the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--cores", default="a53,a55,a72,a76")
-    parser.add_argument("--output", type=Path, default=Path("docs/ablation.csv"))
-    options = parser.parse_args()
-    cores = [find_core(name) for name in options.cores.split(",")]
+    cores, output = cores_and_output(__doc__, "docs/ablation.csv")
     figures = ("estimated M cycles", "of it arithmetic", "M L1D misses", "M L2 misses")
-    with options.output.open("w", newline="", encoding="utf-8") as file:
+    with output.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         heads = [f"{core.name} {figure}" for core in cores for figure in figures]
         writer.writerow(["step", "kernels called", "peak activation bytes", *heads])

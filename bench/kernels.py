@@ -9,7 +9,6 @@ timing models from what was executed, every access hitting the first-level cache
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import csv
 import tempfile
@@ -17,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bench.options import cores_and_output
 from bench.variants import layer_by_layer
 from compile.bench import count
 from compile.bench_report import BenchReport, Row
@@ -42,25 +42,17 @@ def report(core_name: str, lowering: Lowering, source: Source = MOBILENET) -> Be
         return count(bundle)
 
 
-def cells(found: BenchReport, row: Row) -> list[str]:
-    """What FIELDS names, of all calls of a kernel."""
+def cells(found: BenchReport, row: Row, *counts: float) -> list[str]:
+    """The per cent of the peak that a kernel reaches, empty where it multiplies nothing, and `counts`."""
     peak = found.peak(row)
-    return [
-        "" if peak is None else f"{100 * peak:.0f}",
-        *(f"{value:.0f}" for value in (row.core_cycles, row.l1_misses, row.l2_misses)),
-    ]
+    return ["" if peak is None else f"{100 * peak:.0f}", *(f"{value:.0f}" for value in counts)]
 
 
 def main() -> None:
     """Write the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--cores", default="a53,a55,a72,a76")
-    parser.add_argument("--output", type=Path, default=Path("docs/kernels.csv"))
-    options = parser.parse_args()
-    cores = [find_core(name).name for name in options.cores.split(",")]
-    with options.output.open("w", newline="", encoding="utf-8") as file:
+    chosen, output = cores_and_output(__doc__, "docs/kernels.csv")
+    cores = [core.name for core in chosen]
+    with output.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         heads = [f"{core} {field}" for core in cores for field in FIELDS]
         writer.writerow(["as", "kind", "shape", "calls", "multiply-adds", *heads])
@@ -79,9 +71,14 @@ def rows(variant: str, found: Sequence[BenchReport]) -> Iterator[list[object]]:
         figures = [
             cell
             for each, table in zip(found, tables, strict=True)
-            for cell in (cells(each, table[key]) if key in table else [""] * len(FIELDS))
+            for cell in (_figures(each, table[key]) if key in table else [""] * len(FIELDS))
         ]
         yield [variant, kind, shape, calls, multiply_adds, *figures]
+
+
+def _figures(found: BenchReport, row: Row) -> list[str]:
+    """What FIELDS names, of all calls of a kernel."""
+    return cells(found, row, row.core_cycles, row.l1_misses, row.l2_misses)
 
 
 _Name = tuple[str, str, int, int]

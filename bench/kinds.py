@@ -8,21 +8,18 @@ cycles are estimated (docs/timing.md): `core` ones have every access hit the fir
 
 from __future__ import annotations
 
-import argparse
 import csv
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.kernels import report
-from compile.bench_report import Row
+from bench.kernels import cells, report
+from bench.options import cores_and_output
 from compile.lower import lower
 from compile.source import Shape, Source
-from targets.cores import find_core
 
 
 class Applied(nn.Module):
@@ -156,34 +153,24 @@ def measured(name: str, core: str) -> list[str]:
         raise RuntimeError(
             f"{name}: compiled to {', '.join(each.kind or each.name for each in found.kernels)}"
         )
-    peak = found.peak(row)
-    return ["" if peak is None else f"{100 * peak:.0f}", *_counts(row)]
-
-
-def _counts(row: Row) -> list[str]:
-    return [f"{value:.0f}" for value in (row.core_cycles, row.cycles, row.l1_misses, row.l2_misses)]
+    return cells(found, row, row.core_cycles, row.cycles, row.l1_misses, row.l2_misses)
 
 
 def main() -> None:
     """Write the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--cores", default="a53,a55,a72,a76")
-    parser.add_argument("--output", type=Path, default=Path("docs/kinds.csv"))
-    options = parser.parse_args()
-    cores = [find_core(name).name for name in options.cores.split(",")]
-    with options.output.open("w", newline="", encoding="utf-8") as file:
+    chosen, output = cores_and_output(__doc__, "docs/kinds.csv")
+    cores = [core.name for core in chosen]
+    with output.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["kernel", *(f"{core} {field}" for core in cores for field in FIELDS)])
         for name in EXAMPLES:
-            cells = [measured(name, core) for core in cores]
-            writer.writerow([name, *(cell for each in cells for cell in each)])
+            figures = [measured(name, core) for core in cores]
+            writer.writerow([name, *(cell for each in figures for cell in each)])
             file.flush()
             print(
                 f"{name}: "
                 + ", ".join(
-                    f"{core} {each[0] or '-'} {each[1]}" for core, each in zip(cores, cells, strict=True)
+                    f"{core} {each[0] or '-'} {each[1]}" for core, each in zip(cores, figures, strict=True)
                 )
             )
 

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.table import Table
@@ -153,7 +153,7 @@ class Events:
             state = (kernel.trials, kernel.best_seconds)
             if self.told.get(kernel.task.key) != state:
                 self.told[kernel.task.key] = state
-                self.echo(json.dumps({"event": "kernel", **tuner.kernel_json(kernel)}))
+                self.echo(json.dumps({"event": "kernel", **_kernel(tuner, kernel)}))
         for board in tuner.measurer.boards:
             if self.boards.get(board.name) != board:
                 self.boards[board.name] = board
@@ -161,3 +161,41 @@ class Events:
         if self.waiting != tuner.measurer.waiting:
             self.waiting = tuner.measurer.waiting
             self.echo(json.dumps({"event": "waiting", "reason": self.waiting}))
+
+
+def document(tuner: Tuner) -> dict[str, Any]:
+    """What came of a tune, JSON-ready."""
+    return {
+        "core": tuner.core.name,
+        "device": tuner.measurer.device,
+        "basis": tuner.basis,
+        "unit": UNITS[tuner.basis],
+        "log": str(tuner.log.folder),
+        "trials": tuner.trials,
+        "known_before": tuner.known,
+        "known_failures": tuner.known_failures,
+        "default": _in_units(tuner.default_total_seconds),
+        "best": _in_units(tuner.total_seconds),
+        "records_that_do_not_fit": tuner.unfit,
+        "kernels": [_kernel(tuner, kernel) for kernel in tuner.kernels],
+    }
+
+
+def _kernel(tuner: Tuner, kernel: Kernel) -> dict[str, Any]:
+    """One kernel's part of it."""
+    work = kernel.task.workload
+    return {
+        "kernel": kernel.task.key,
+        "kind": work.kind,
+        "shape": dict(work.shape),
+        "calls": kernel.task.calls,
+        "default": _in_units(kernel.default_seconds),
+        "best": _in_units(kernel.best_seconds),
+        "of_peak": tuner.peak(kernel),
+        "trials": kernel.trials,
+        "failures": kernel.failures,
+    }
+
+
+def _in_units(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * PER_SECOND

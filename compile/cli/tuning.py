@@ -148,7 +148,7 @@ def _names(model: str | None, models: str | None) -> list[str]:
 
 def _print(parts: Iterator[object], tuner: Tuner, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({"event": "end", **tuner.to_json()}))
+        click.echo(json.dumps({"event": "end", **show_tuning.document(tuner)}))
     else:
         print_parts(parts)
 

@@ -10,12 +10,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tvm import ir
-
-from compile.tuning.candidate import Draws, Inputs, arguments_of, difference, inputs_of
-from compile.tuning.task import MAIN, build
-from schedules.apply import schedule_kernel
-from schedules.space import Given
+from compile.tuning.candidate import Draws, Inputs, arguments_of, difference, scheduled_candidate
+from compile.tuning.task import build
 from targets.cores import Core
 from targets.emulated.kernel import SYMBOL, Argument
 from targets.emulation import why_emulated
@@ -49,9 +45,7 @@ _session = _Session()
 
 def build_candidate(text: str, roles: tuple[str, ...], draws: Draws, core: Core, folder: Path) -> None:
     """Leave in `folder` what a board needs to measure a candidate."""
-    inputs = inputs_of(text, roles)
-    module: ir.IRModule = ir.load_json(text)
-    scheduled = schedule_kernel(module[MAIN], core, Given(draws)).function
+    inputs, scheduled = scheduled_candidate(text, roles, draws, core)
     build(scheduled, SYMBOL, core).export_library(
         str(folder / LIBRARY),
         fcompile=lambda output, objects, **_: link_shared(list(map(Path, objects)), Path(output)),

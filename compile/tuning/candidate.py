@@ -103,11 +103,17 @@ def difference(inputs: Inputs, output: NDArray[Any]) -> str:
     return "" if error <= bound else f"wrong numbers: off by {error:.1e}, allowed {bound:.1e}"
 
 
+def scheduled_candidate(
+    text: str, roles: tuple[str, ...], draws: Draws, core: Core
+) -> tuple[Inputs, PrimFunc]:
+    """The kernel in `text` scheduled by `draws`, and what it is to be called with."""
+    module: ir.IRModule = ir.load_json(text)
+    return inputs_of(text, roles), schedule_kernel(module[MAIN], core, Given(draws)).function
+
+
 def estimate_candidate(text: str, roles: tuple[str, ...], draws: Draws, core: Core, seconds: float) -> Figure:
     """The estimated cycles of a candidate alone on the emulated board, if it computes the right numbers."""
-    inputs = inputs_of(text, roles)
-    module: ir.IRModule = ir.load_json(text)
-    scheduled = schedule_kernel(module[MAIN], core, Given(draws)).function
+    inputs, scheduled = scheduled_candidate(text, roles, draws, core)
     with tempfile.TemporaryDirectory(prefix="armature-tune-") as folder:
         scratch = Path(folder)
         build(scheduled, SYMBOL, core).write_to_file(str(scratch / "kernel.o"))

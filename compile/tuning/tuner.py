@@ -6,14 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
-from typing import Any
 
 from compile.tuning.candidate import Draws, Figure
 from compile.tuning.measurers import Measurer
 from compile.tuning.records import Log, best_first, read_draws
 from compile.tuning.search import KernelSearch
 from compile.tuning.task import Task
-from compile.tuning.units import PER_SECOND, UNITS, of_peak
+from compile.tuning.units import of_peak
 from targets.cores import Core, lineage
 
 PER_ROUND = 8
@@ -158,38 +157,6 @@ class Tuner:
         seconds = trials * self.measurer.seconds_per_trial
         return trials, seconds if self.budget.seconds is None else min(seconds, self.budget.seconds)
 
-    def to_json(self) -> dict[str, Any]:
-        """What came of it, JSON-ready."""
-        return {
-            "core": self.core.name,
-            "device": self.measurer.device,
-            "basis": self.basis,
-            "unit": UNITS[self.basis],
-            "log": str(self.log.folder),
-            "trials": self.trials,
-            "known_before": self.known,
-            "known_failures": self.known_failures,
-            "default": _in_units(self.default_total_seconds),
-            "best": _in_units(self.total_seconds),
-            "records_that_do_not_fit": self.unfit,
-            "kernels": [self.kernel_json(kernel) for kernel in self.kernels],
-        }
-
-    def kernel_json(self, kernel: Kernel) -> dict[str, Any]:
-        """One kernel's part of it."""
-        work = kernel.task.workload
-        return {
-            "kernel": kernel.task.key,
-            "kind": work.kind,
-            "shape": dict(work.shape),
-            "calls": kernel.task.calls,
-            "default": _in_units(kernel.default_seconds),
-            "best": _in_units(kernel.best_seconds),
-            "of_peak": self.peak(kernel),
-            "trials": kernel.trials,
-            "failures": kernel.failures,
-        }
-
     @property
     def is_over(self) -> bool:
         """Whether the budget is spent."""
@@ -302,7 +269,3 @@ class Tuner:
         improved = best is not None and (before is None or best < before * (1 - WORTH))
         kernel.stale = 0 if improved else kernel.stale + len(results)
         kernel.is_done = kernel.is_done or kernel.stale >= STALE_TRIALS
-
-
-def _in_units(seconds: float | None) -> float | None:
-    return None if seconds is None else seconds * PER_SECOND

@@ -7,7 +7,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -23,21 +22,18 @@ from compile.frontend import trace
 from compile.tuning.board_measurer import BoardMeasurer, board_measurer
 from compile.tuning.candidate import Figure, estimate_candidate
 from compile.tuning.limits import Limits
-from compile.tuning.records import FAILURES, RECORDS, Log, best_first, by_kernel, spell_draws
+from compile.tuning.records import FAILURES, best_first, by_kernel, spell_draws
 from compile.tuning.spec import read_spec
 from compile.tuning.task import tasks_of
 from compile.tuning.units import CYCLE, EMULATOR
-from targets.cores import find_core
 from targets.device import find_boards
 from targets.errors import DeviceError
 from tests.e2e.conftest import armature  # noqa: F401
 from tests.tuning.farm import GOOD, MEMORY_MIB, Agent, Farm, candidate, farm, wait_until
+from tests.tuning.tunes import CORE, NET, assert_ends_when_interrupted, log_of, tune, wait_for_records
 
 pytestmark = pytest.mark.emulator
 
-CORE = find_core("cortex-a53")
-NET = "tests.e2e.test_own_model:small_net?channels=13&picture=1x3x26x22"
-ROOT = Path(__file__).parents[2]
 QUICK = Limits(connect=8, load=8, run=4, time=8, probe=3, pause=1, wait=40)
 LONG = "for (volatile long i = 0; i < 200000000; i++) {} " + GOOD
 """A kernel that takes about half a second."""
@@ -221,21 +217,8 @@ def test_closed_port_is_told_and_waited_for(board, tmp_path):
 # -- `armature tune` on boards
 
 
-def tune(spec: str, folder: Path, *options: object, **streams: object) -> subprocess.Popen[str]:
-    """The command, in a process of its own."""
-    words = ["tune", NET, "--device", spec, "--cpu", CORE.name, "--tuning-log", folder, *options]
-    command = [sys.executable, "-m", "compile.cli", *map(str, words)]
-    return subprocess.Popen(command, cwd=ROOT, text=True, start_new_session=True, **streams)
-
-
-def log_of(folder: Path) -> Log:
-    return Log(folder / CORE.name, CORE)
-
-
-def wait_for_records(process: subprocess.Popen[str], folder: Path, count: int) -> None:
-    file = folder / CORE.name / RECORDS
-    wait_until(lambda: file.exists() and file.read_text().count("\n") >= count, 240)
-    assert process.poll() is None
+def tune_on(spec: str, folder: Path, *options: object, **streams: object) -> subprocess.Popen[str]:
+    return tune(folder, "--device", spec, "--cpu", CORE.name, *options, **streams)
 
 
 def points(folder: Path) -> Counter[tuple[str, str]]:
@@ -250,18 +233,8 @@ def points(folder: Path) -> Counter[tuple[str, str]]:
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_interrupted_tune_frees_the_boards_and_leaves_no_process(boards, times, tmp_path):
-    process = tune(boards.spec, tmp_path, stderr=subprocess.PIPE)
-    try:
-        wait_for_records(process, tmp_path, 3)
-        family = psutil.Process(process.pid).children(recursive=True)
-        for _ in range(times):
-            process.send_signal(signal.SIGINT)
-            time.sleep(0.3)
-        _, said = process.communicate(timeout=30)
-    finally:
-        process.kill()
-    assert process.returncode == 130 and "interrupted" in said
-    assert psutil.wait_procs(family, timeout=10)[1] == []
+    process = tune_on(boards.spec, tmp_path, stderr=subprocess.PIPE)
+    assert_ends_when_interrupted(process, tmp_path, 3, times)
     wait_until(lambda: not any(agent.sessions() for agent in boards.agents), 5)
     assert set(points(tmp_path).values()) == {1}
 
@@ -314,7 +287,7 @@ def test_three_of_eight_boards_killed_at_random_moments(tmp_path):
     print("seed", seed)
     chance = random.Random(seed)
     with farm(8) as boards:
-        process = tune(
+        process = tune_on(
             boards.spec, tmp_path / "disturbed", "--trials", trials, "--json", stdout=subprocess.PIPE
         )
         wait_for_records(process, tmp_path / "disturbed", 3)
@@ -330,5 +303,5 @@ def test_three_of_eight_boards_killed_at_random_moments(tmp_path):
     out = {event["name"]: event["reason"] for event in told if event["event"] == "board" and event["reason"]}
     assert out.keys() <= {agent.place for agent in killed}, out
     with farm(2) as boards:
-        assert tune(boards.spec, tmp_path / "calm", "--trials", trials).wait(300) == 0
+        assert tune_on(boards.spec, tmp_path / "calm", "--trials", trials).wait(300) == 0
     assert cycles(tmp_path / "disturbed") <= 1.1 * cycles(tmp_path / "calm")

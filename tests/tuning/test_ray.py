@@ -14,14 +14,11 @@ from compile.tuning.measurers import EmulatedMeasurer, Measurer
 from compile.tuning.ray_measurer import RayMeasurer
 from compile.tuning.spec import read_spec
 from compile.tuning.task import Task, tasks_of
-from targets.cores import find_core
 from targets.errors import UserError
+from tests.tuning.tunes import CORE, NET
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
 pytestmark = [pytest.mark.emulator, pytest.mark.slow]
-
-CORE = find_core("cortex-a53")
-NET = "tests.e2e.test_own_model:small_net?channels=13&picture=1x3x26x22"
 
 
 @pytest.fixture(scope="module")

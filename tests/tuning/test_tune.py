@@ -4,31 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
-import sys
-import time
 from collections import Counter
 from pathlib import Path
 
-import psutil
 import pytest
 
 from compile.frontend import trace
 from compile.tuning.candidate import estimate_candidate
-from compile.tuning.records import RECORDS, Log
+from compile.tuning.records import RECORDS
 from compile.tuning.spec import read_spec
 from compile.tuning.task import tasks_of
 from compile.tuning.units import CYCLE
-from targets.cores import find_core
 from tests.e2e.conftest import Armature, armature, document  # noqa: F401
+from tests.tuning.tunes import CORE, NET, assert_ends_when_interrupted, log_of, tune
 
 pytestmark = pytest.mark.emulator
 
-NET = "tests.e2e.test_own_model:small_net?channels=13&picture=1x3x26x22"
-CORE = find_core("cortex-a53")
 ON = ("--device", "emulated:cortex-a53", "--tuning-log")
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +31,6 @@ def tuned(armature: Armature, tmp_path_factory) -> Path:  # noqa: F811
     result = armature("tune", NET, *ON, folder, "--trials", 24)
     assert result.exit_code == 0, result.stderr
     return folder
-
-
-def log_of(folder: Path) -> Log:
-    return Log(folder / CORE.name, CORE)
 
 
 def points(folder: Path) -> Counter[tuple[str, str]]:
@@ -125,32 +114,14 @@ def test_duration_that_is_none(armature):  # noqa: F811
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_interrupted_tune_keeps_what_it_had_and_leaves_no_process(times, tmp_path):
-    command = [sys.executable, "-m", "compile.cli", "tune", NET, *ON, str(tmp_path), "--trials", "500"]
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    tune = subprocess.Popen(
-        command,
-        cwd=ROOT,
+    process = tune(
+        *(tmp_path, "--device", "emulated:cortex-a53", "--trials", 500),
         stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
         env={**os.environ, "TMPDIR": str(scratch)},
     )
-    try:
-        records = tmp_path / CORE.name / RECORDS
-        deadline = time.monotonic() + 240
-        while not (records.exists() and records.read_text().count("\n") > 3):
-            assert tune.poll() is None and time.monotonic() < deadline
-            time.sleep(0.1)
-        family = psutil.Process(tune.pid).children(recursive=True)
-        for _ in range(times):
-            tune.send_signal(signal.SIGINT)
-            time.sleep(0.3)
-        _, said = tune.communicate(timeout=60)
-    finally:
-        tune.kill()
-    assert tune.returncode == 130 and "interrupted" in said
-    assert psutil.wait_procs(family, timeout=10)[1] == []
+    assert_ends_when_interrupted(process, tmp_path, 4, times)
     assert list(scratch.glob("armature-*")) == []
     found = points(tmp_path)
     assert len(found) > 3 and set(found.values()) == {1}
