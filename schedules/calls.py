@@ -28,7 +28,7 @@ def tile_call(
     block: SBlock, reader: SBlock, loops: Sequence[tirx.For], asked: str, may_store: bool
 ) -> Replacement:
     """The tile that starts where the loops do; the last one may have fewer rows."""
-    pitch, style = asked.split(" ")
+    pitch, turn, style = asked.split(" ")
     rows, columns, depth = (int(loop.extent) for loop in loops)
     pixels, outputs = int(block.body.buffer.ty.shape[0]), int(reader.body.buffer.ty.shape[-1])
     epilogue = epilogue_of(reader, block.body.buffer, may_store and outputs % columns == 0)
@@ -36,7 +36,7 @@ def tile_call(
     results = _results(block, epilogue, pixel_axis=0)
 
     def call(rows: int) -> tirx.Stmt:
-        tile = microkernel.Tile(rows, columns, depth, int(pitch), style, epilogue.finish)
+        tile = microkernel.Tile(rows, columns, depth, int(pitch), style, int(turn), epilogue.finish)
         return _call(tile.name, microkernel.llvm_ir(tile), *results, product.a, product.b)
 
     whole = pixels - pixels % rows

@@ -12,10 +12,11 @@ from tvm.s_tir import Schedule
 
 from schedules.frame import Frame
 from schedules.kernel import LANES, Decisions, Workload, anchor, workload_of
-from schedules.microkernel import STYLES, style_of
+from schedules.microkernel import STYLES, VECTOR, styles_of
 from schedules.space import Decider, dividing_first
 from schedules.splice import mark_steps
 from schedules.tile import fold_epilogue, partition, unroll_all
+from schedules.traffic import BYTES, lines_stay
 from schedules.window import Window, padded_load
 from targets.cores import Core
 
@@ -26,9 +27,6 @@ COLUMNS = (7, 4, 6, 5, 8)
 
 BLOCKS = (16, 8, 4)
 """Channels per block, best first: 16 are a cache line, which is then read once."""
-
-STRIP_PIXELS = 28
-"""Pixels of a row in a strip: three rows of so many lines stay in any L1, whatever sets they fall in."""
 
 MAX_TAPS = 49
 """A filter is unrolled whole, which beyond 7x7 makes more code than an instruction cache holds."""
@@ -65,11 +63,11 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
     """The outputs per step, what is walked together, and whether the steps are written out."""
     columns = decider.choose("columns", dividing_first(workload["w"], COLUMNS))
     blocks = [each for each in BLOCKS if workload["c"] % each == 0] or [LANES]
-    style = style_of(core)
+    style = STYLES[decider.choose("load_style", styles_of(core))]
     written_out = decider.choose("written_out", _written_out(workload, columns, style))
     return {
         "columns": columns,
-        "strip": decider.choose("strip", _strips(workload, columns)),
+        "strip": decider.choose("strip", _strips(workload, columns, core)),
         "block": decider.choose("block", blocks),
         "load_style": STYLES.index(style),
         "written_out": written_out,
@@ -81,16 +79,25 @@ def _written_out(workload: Workload, columns: int, style: str) -> tuple[int, ...
     return (1, 0) if Frame.of(workload, workload["c"], columns, style).fits else (0,)
 
 
-def _strips(workload: Workload, columns: int) -> list[int]:
-    """Numbers of steps side by side that go down the image together, so that their rows are still near for
-    the next: first the widest that is near, then wider ones, then narrower.
+def _strips(workload: Workload, columns: int, core: Core) -> list[int]:
+    """Numbers of steps side by side that go down the image together: first the widest whose rows stay in the
+    first-level cache for the rows below, then wider ones, then narrower.
     """
     steps = -(-workload["w"] // columns)
     if workload["h"] == 1:
         return [steps]
     divisors = [each for each in range(1, steps + 1) if steps % each == 0]
-    near = [each for each in divisors if each * columns * workload["stride"] <= STRIP_PIXELS] or [1]
-    return [near[-1], *(each for each in divisors if each > near[-1]), *near[-2::-1]]
+    staying = [each for each in divisors if _stays(workload, each * columns, core)] or [1]
+    return [staying[-1], *(each for each in divisors if each > staying[-1]), *staying[-2::-1]]
+
+
+def _stays(workload: Workload, outputs: int, core: Core) -> bool:
+    """Whether a cache line of each pixel that so many outputs of a row see finds a place in its set."""
+    frame = Frame.of(workload, workload["c"], outputs, VECTOR)
+    (rows, columns), (_, stride), (down, across) = frame.kernel, frame.stride, frame.dilation
+    pixels = (outputs - 1) * stride + (columns - 1) * across + 1
+    seen = (row * down * frame.size[1] + pixel for row in range(rows) for pixel in range(pixels))
+    return lines_stay((pixel * frame.channels * BYTES for pixel in seen), core)
 
 
 def schedule(sch: Schedule, decisions: Decisions) -> None:

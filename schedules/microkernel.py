@@ -32,7 +32,19 @@ from schedules.operands import (
 )
 from targets.cores import Core, lineage
 
-__all__ = ["INTERLEAVED", "PAIRED", "STYLES", "VECTOR", "VECTORS", "Tile", "assembly", "llvm_ir", "style_of"]
+__all__ = [
+    "INTERLEAVED",
+    "PAIRED",
+    "STYLES",
+    "VECTOR",
+    "VECTORS",
+    "Tile",
+    "assembly",
+    "llvm_ir",
+    "rounds_of",
+    "style_of",
+    "styles_of",
+]
 
 STYLES = (VECTOR, PAIRED, INTERLEAVED)
 """The load styles, in the order in which decisions number them."""
@@ -46,13 +58,24 @@ def style_of(core: Core) -> str:
     return next((_STYLE_OF[row.name] for row in lineage(core) if row.name in _STYLE_OF), VECTOR)
 
 
+def styles_of(core: Core) -> list[int]:
+    """The numbers of the load styles to try on `core`, best first: all of them where it issues in order."""
+    own = style_of(core)
+    return [STYLES.index(own), *(at for at, style in enumerate(STYLES) if core.in_order and style != own)]
+
+
+def rounds_of(style: str) -> tuple[int, ...]:
+    """Rounds of a loop's turn, best first: in order, cores wait for the branch's instructions."""
+    return (1, 2, 4) if style == VECTOR else (4, 2, 1)
+
+
 MAX_OFFSET = 4095 * 8
 """Bytes that `ldr` of 64 bits reaches from its base (Arm ARM, C6.2: imm12, scaled by 8)."""
 _COUNT = "x11"
 _BIASES = ("x6", "x7", "x8")
 """Upper halves of biases on their way, which operands' loads must leave alone: a panel has up to three."""
-UNROLLED = 4
-"""Rounds of a loop's turn on cores that issue in order, which wait for the branch's instructions."""
+MAX_ROUNDS = 4
+"""Rounds of a loop's turn: more is more code than it saves of time."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +87,15 @@ class Tile:
     depth: int
     pitch: int
     style: str
+    rounds: int
+    """Of a loop's turn."""
     finish: Finish = SUMS_ONLY
 
     @property
     def name(self) -> str:
         """The function's name in LLVM IR."""
         size = f"{self.rows}x{self.columns}x{self.depth}"
-        return f"armature_tile_{size}_{self.pitch}_{self.style}_{self.finish.name}"
+        return f"armature_tile_{size}_{self.pitch}_{self.style}_{self.rounds}_{self.finish.name}"
 
     @property
     def operands(self) -> Operands:
@@ -85,14 +110,9 @@ class Tile:
         return [[first + row * panels + panel for panel in range(panels)] for row in range(self.rows)]
 
     @property
-    def unrolled(self) -> int:
-        """Rounds in a turn of the loop."""
-        return 1 if self.style == VECTOR else UNROLLED
-
-    @property
     def fits(self) -> bool:
         """Whether sums and operands fit the vector registers, and addresses the loads."""
-        reach = ((self.rows - 1) * self.pitch + 2 * UNROLLED * STEP) * BYTES
+        reach = ((self.rows - 1) * self.pitch + 2 * MAX_ROUNDS * STEP) * BYTES
         return (
             self.columns % LANES == 0
             and self.depth % STEP == 0
@@ -134,15 +154,15 @@ def assembly(tile: Tile) -> list[str]:
 def _rounds(multiply_adds: list[str], loads: list[Load], tile: Tile) -> list[str]:
     """All rounds: first those that fill no turn of the loop, last the one with nothing to load ahead."""
     rounds = tile.depth // STEP - 1
-    turns, straight = divmod(rounds, tile.unrolled)
+    turns, straight = divmod(rounds, tile.rounds)
     if turns < 2:
         turns, straight = 0, rounds
     lines = [line for at in range(straight) for line in _round(multiply_adds, loads, at)]
     if turns:
         lines += _advanced(tile, straight) if straight else []
         lines += [f"mov {_COUNT}, #{turns}", "1:"]
-        lines += [line for at in range(tile.unrolled) for line in _round(multiply_adds, loads, at)]
-        lines += [f"subs {_COUNT}, {_COUNT}, #1", *_advanced(tile, tile.unrolled), "b.ne 1b"]
+        lines += [line for at in range(tile.rounds) for line in _round(multiply_adds, loads, at)]
+        lines += [f"subs {_COUNT}, {_COUNT}, #1", *_advanced(tile, tile.rounds), "b.ne 1b"]
     last = [load for load in loads if not load.ahead]
     return lines + _round(multiply_adds, last, 0 if turns else straight)
 

@@ -19,7 +19,7 @@ from schedules.kernel import (
     anchor,
     round_up,
 )
-from schedules.microkernel import STYLES, VECTOR, Tile, style_of
+from schedules.microkernel import STYLES, VECTOR, Tile, rounds_of, styles_of
 from schedules.space import Decider, dividing_first
 from schedules.splice import mark_tile
 from schedules.tile import fold_epilogue, partition, unroll_all, vectorize_channels
@@ -82,10 +82,11 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
     columns = decider.choose(
         "columns", [each for each in panels if round_up(workload["n"], CHANNEL_MULTIPLE) % each == 0]
     )
-    style = style_of(core)
+    style = STYLES[decider.choose("load_style", styles_of(core))]
     written_out = _written_out(workload, columns, style)
     is_written_out = decider.choose("written_out", (1, 0) if written_out else (0,))
     step = decider.choose("step", STEPS[:1] if is_written_out else STEPS)
+    rounds = decider.choose("rounds", rounds_of(style)) if is_written_out else 1
     tile = decider.choose("rows", written_out if is_written_out else _rows(workload, columns))
     walk = _walks(workload, core, tile, columns)
     chosen = walk[decider.choose("walk", range(min(len(walk), WALKS)))]
@@ -96,6 +97,7 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
         "vector_loads": int(workload["k"] % LANES == 0 and step % LANES == 0),
         "load_style": STYLES.index(style),
         "written_out": is_written_out,
+        "rounds": rounds,
         "tiles": chosen.tiles,
         "panels": chosen.panels,
     }
@@ -127,7 +129,7 @@ def _written_out(workload: Workload, columns: int, style: str) -> list[int]:
         return []
 
     def fits(rows: int) -> bool:
-        return Tile(rows, columns, depth, depth, style).fits
+        return Tile(rows, columns, depth, depth, style, rounds_of(style)[0]).fits
 
     def vectors(rows: int) -> int:
         """Loaded for a panel and a round; where loads are dear, the fewest are best."""
@@ -159,7 +161,7 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
     sch.compute_at(total, tile, preserve_unit_loops=True)
     row, column, k = sch.get_loops(total)[-3:]
     if decisions["written_out"]:
-        mark_tile(sch, row, int(sch.get(k).extent), STYLES[decisions["load_style"]])
+        mark_tile(sch, row, int(sch.get(k).extent), decisions["rounds"], STYLES[decisions["load_style"]])
         return
     vector, lane = sch.split(column, [None, LANES])
     outer, inner = sch.split(k, [None, decisions["step"]])

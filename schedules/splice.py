@@ -43,12 +43,13 @@ _AXES = {_TILE: (0, 1, 2), _STEPS: (-4, -3, -2, -1), _IMAGE_STEPS: (-5, -4, -3, 
 """By mark: the axes of its block that the loops from the marked one inwards walk, outermost first."""
 
 
-def mark_tile(sch: Schedule, rows: LoopRV, pitch: int, style: str) -> None:
+def mark_tile(sch: Schedule, rows: LoopRV, pitch: int, rounds: int, style: str) -> None:
     """Ask for the nest at `rows` (rows, columns, inputs) to be a `microkernel.Tile`.
 
-    The block must still have its init. `pitch`: elements from a row's pixel to the next row's.
+    The block must still have its init. `pitch`: elements from a row's pixel to the next row's; `rounds`: of
+    a turn of its loop.
     """
-    sch.annotate(rows, _TILE, f"{pitch} {style}")
+    sch.annotate(rows, _TILE, f"{pitch} {rounds} {style}")
 
 
 def mark_steps(sch: Schedule, columns: LoopRV, frame: Frame) -> None:

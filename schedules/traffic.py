@@ -1,4 +1,5 @@
-"""How a blocked matrix product should be walked, by the cache lines that each order is expected to move.
+"""Cache lines: how a blocked matrix product should be walked, by those that each order is expected to move,
+and whether given ones stay.
 
 Loops from outside in: groups of weight panels, blocks of row tiles, the panels of the group, the tiles of
 the block. What is walked again and again should be near: half of a cache is taken to hold it.
@@ -6,6 +7,8 @@ the block. What is walked again and again should be near: half of a cache is tak
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from targets.cores import Core
@@ -68,3 +71,10 @@ class Product:
             passes = 1 if pixels <= far else groups if tile * walk.tiles <= far else self.panels
             second = pixels * passes + weights * (1 if panel * walk.panels <= far else blocks)
         return (first + L2_WEIGHT * second) / LINE
+
+
+def lines_stay(addresses: Iterable[int], core: Core) -> bool:
+    """Whether the lines of these bytes fit the first-level cache: no set has more of them than its ways."""
+    sets = core.l1d_kib * 1024 // (LINE * core.l1d_ways)
+    lines = {address // LINE for address in addresses}
+    return max(Counter(line % sets for line in lines).values()) <= core.l1d_ways

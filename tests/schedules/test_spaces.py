@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from functools import partial
-from itertools import count, cycle
+from itertools import count, cycle, product
 
 import numpy as np
 import pytest
@@ -22,7 +22,8 @@ from schedules import argmax, concat, interleave, planar, resize
 from schedules.apply import apply, decide, schedule_kernel
 from schedules.block import Bottleneck, Expansion
 from schedules.chain import define
-from schedules.microkernel import Tile, style_of
+from schedules.microkernel import STYLES, Tile, rounds_of, styles_of
+from schedules.pointwise import ROWS
 from schedules.search import recorded, space_generator
 from schedules.space import Given, InadmissibleError, Sampled, draws_of
 from schedules.window import Window
@@ -149,11 +150,15 @@ class Wished:
 @pytest.mark.parametrize("columns", [8, 12, 16])
 @pytest.mark.parametrize("core", CORES, ids=lambda core: core.name)
 def test_every_written_out_pointwise_tile_is_right(core, columns):
-    for rows in range(2, 9):
-        if not Tile(rows, columns, 52, 52, style_of(core)).fits:
+    turns = {style: cycle(rounds_of(STYLES[style])) for style in styles_of(core)}
+    for style, rows in product(turns, ROWS):
+        rounds = next(turns[style])
+        if not Tile(rows, columns, 52, 52, STYLES[style], rounds).fits:
             continue
         function = function_of(Case("pointwise", (1, 52, 2, rows), 48, residual=True))
-        scheduled = schedule_kernel(function, core, Wished(columns=columns, rows=rows)).function
+        wished = Wished(columns=columns, rows=rows, load_style=style, rounds=rounds)
+        scheduled = schedule_kernel(function, core, wished).function
+        assert f"armature_tile_{rows}x{columns}x52_52_{STYLES[style]}_{rounds}_" in scheduled.script()
         assert_same(function, scheduled, core)
 
 
