@@ -14,9 +14,10 @@ from schedules import image_step, microkernel, pixel_tile, stencil
 from schedules.epilogue import Epilogue, epilogue_of
 from schedules.frame import Frame
 from schedules.image_step import ImageStep, image_steps
+from schedules.kernel import LANES
 from schedules.operands import VECTOR
 from schedules.pixel_tile import PixelTile
-from schedules.step import Step
+from schedules.step import MAX_TAPS, Step
 from schedules.strips import substituted
 from schedules.surgery import at_start
 
@@ -64,12 +65,16 @@ def step_calls(
     y, x, r = (block.iter_vars[at].var for at in (1, 2, 4))
     product = block.body.value.b
     pixel = product.a if isinstance(product.a, ir.TensorLoad) else product.a.args[1]
-    image, row, _, channel = pixel.indices
-    results = _results(block, epilogue, pixel_axis=2)
-    start = at_start(loops[-1].body.iter_values[3], loops)
+    image, row, *_ = pixel.indices
+    channel = _start_inside(block.iter_vars[3].var, frame.channels)
+    results = [
+        substituted(each, block.iter_vars[3].var, channel) for each in _results(block, epilogue, pixel_axis=2)
+    ]
+    start = _start_inside(at_start(loops[-1].body.iter_values[3], loops), frame.channels)
+    streams = frame.kernel[0] * frame.kernel[1] > MAX_TAPS
     taps = [
         tirx.BufferLoad(product.b.source, [tap // frame.kernel[1], tap % frame.kernel[1], start])
-        for tap in range(frame.kernel[0] * frame.kernel[1])
+        for tap in range(0 if streams else frame.kernel[0] * frame.kernel[1])
     ]
     if epilogue.finish.bias and frame.style != VECTOR:
         bias = epilogue.operands[1 if epilogue.finish.stored else 0]
@@ -85,14 +90,20 @@ def step_calls(
             tirx.BufferLoad(pixel.source, [image, substituted(row, r, tirx.const(tap)), column, channel])
             for tap in range(*step.taps)
         ]
+        first = [tirx.BufferLoad(product.b.source, [step.taps[0], 0, channel])] if streams else []
         finished = replace(step, finish=epilogue.finish)
-        return _call(finished.name, stencil.llvm_ir(finished), *results, *rows, *kept)
+        return _call(finished.name, stencil.llvm_ir(finished), *results, *first, *rows, *kept)
 
     rows = [
         (end, _chosen(x, [(until, call(frame.step(taps, part))) for until, part in frame.columns_spans()]))
         for end, taps in frame.rows_spans()
     ]
     return before, _chosen(y, rows), epilogue
+
+
+def _start_inside(channel: ir.Expr, channels: int) -> ir.Expr:
+    """The first channel of a vector: where the last one is not whole, it begins earlier, among done ones."""
+    return tirx.min(channel, channels - LANES) if channels % LANES else channel
 
 
 def image_calls(

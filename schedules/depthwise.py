@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import SBlockRV
 
+from schedules.epilogue import epilogue_of
 from schedules.frame import Frame
-from schedules.kernel import LANES, Decisions, Workload, anchor, workload_of
+from schedules.kernel import LANES, Decisions, Workload, anchor, round_up, workload_of
 from schedules.microkernel import STYLES, VECTOR, styles_of
 from schedules.space import Decider, dividing_first
 from schedules.splice import mark_steps
@@ -62,7 +64,7 @@ def define(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor:
 def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
     """The outputs per step, what is walked together, and whether the steps are written out."""
     columns = decider.choose("columns", dividing_first(workload["w"], COLUMNS))
-    blocks = [each for each in BLOCKS if workload["c"] % each == 0] or [LANES]
+    blocks = [each for each in BLOCKS if round_up(workload["c"], LANES) % each == 0]
     style = STYLES[decider.choose("load_style", styles_of(core))]
     written_out = decider.choose("written_out", _written_out(workload, columns, style))
     return {
@@ -116,13 +118,23 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
     partition(sch, block, y)
     sch.compute_at(total, step, preserve_unit_loops=True)
     column, channel, r, s = sch.get_loops(total)[-4:]
-    if decisions["written_out"]:
+    if decisions["written_out"] and _may_overlap(sch, total, output, workload["c"]):
         mark_steps(sch, column, Frame.of(workload, workload["c"], columns, style))
         return
     # Where steps are written out, each knows its kind: cut, loops of strips would do some steps again.
     partition(sch, step)
     vector, lane = sch.split(channel, [None, LANES])
     sch.reorder(r, s, column, vector, lane)
-    unroll_all(sch, r, s, column, vector)
+    # Lanes one by one, unrolled over a large window, are code that LLVM is minutes over.
+    window = () if workload["c"] % LANES and workload["kernel"] > 3 else (r, s)
+    unroll_all(sch, *window, column, vector)
     sch.vectorize(lane)
     sch.decompose_reduction(total, r)
+
+
+def _may_overlap(sch: Schedule, total: SBlockRV, output: SBlockRV, channels: int) -> bool:
+    """Whether the last vector of channels, if it is not whole, may do some again: where steps store them."""
+    if channels % LANES == 0:
+        return True
+    finish = epilogue_of(sch.get(output), sch.get(total).body.buffer, may_store=True).finish
+    return finish.stored and not finish.adds

@@ -8,8 +8,8 @@ from typing import TypeVar
 from schedules.kernel import LANES, Workload
 from schedules.step import Step
 
-MAX_KINDS = 12
-"""Kinds of step that are written out in one kernel: more is more code than an instruction cache likes."""
+MAX_PRODUCTS = 2800
+"""Multiply-adds that are written out in one kernel: more is more code than an instruction cache likes."""
 
 Inside = tuple[int, int]
 """First, and one after the last, of what lies inside the image."""
@@ -64,10 +64,11 @@ class Frame:
     def fits(self) -> bool:
         """Whether all its kinds of step can be written out, and are not too much code."""
         rows, columns = self.rows_spans(), self.columns_spans()
+        steps = [self.step(taps, part) for _, taps in rows for _, part in columns]
         return (
-            self.channels % LANES == 0
-            and len(rows) * len(columns) <= MAX_KINDS
-            and all(self.step(taps, part).fits for _, taps in rows for _, part in columns)
+            self.channels >= LANES
+            and sum(len(step.products) for step in steps) <= MAX_PRODUCTS
+            and all(step.fits for step in steps)
         )
 
     def rows_spans(self) -> list[tuple[int, Inside]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,7 +10,11 @@ from schedules.finish import SUMS_ONLY, Finish
 from schedules.microkernel import VECTOR, VECTORS
 
 MAX_TAPS = 9
-"""Filters of more taps do not stay in registers."""
+"""Filters of more taps do not stay in registers: their weights are loaded for every step."""
+MAX_BASES = 7
+"""Address registers for pixels where weights have two."""
+WEIGHTS = ("x7", "x8")
+"""The address registers of weights: of the window's even rows, and of its odd ones."""
 
 _BYTES = 4
 _KEPT = 2
@@ -20,6 +25,8 @@ REACH = 32512
 
 Pixel = tuple[int, int]
 """Row of the window, and column counted from the first output's leftmost tap."""
+Operand = Pixel | int
+"""What is loaded: a pixel, or by its number a tap's weights."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class Step:
         return f"armature_step_{'_'.join(map(str, parts))}_{self.style}_{self.finish.name}"
 
     @cached_property
-    def products(self) -> list[tuple[int, int, tuple[int, int]]]:
+    def products(self) -> list[tuple[int, int, Pixel]]:
         """(output, tap, pixel) of every multiply-add, ordered so that an output's are far apart."""
         height, width = self.kernel
         found = []
@@ -67,60 +74,84 @@ class Step:
         return found
 
     @property
+    def streams(self) -> bool:
+        """Whether weights are loaded as pixels are."""
+        return self.kernel[0] * self.kernel[1] > MAX_TAPS
+
+    @property
+    def kept_taps(self) -> int:
+        """Taps whose weights are in registers from the start."""
+        return 0 if self.streams else self.kernel[0] * self.kernel[1]
+
+    @property
     def bias(self) -> int | None:
         """The register of the bias, where sums start as copies of it: out-of-order cores load it for each."""
-        return self.kernel[0] * self.kernel[1] if self.finish.bias and self.style != VECTOR else None
+        return self.kept_taps if self.finish.bias and self.style != VECTOR else None
 
     @property
     def first_sum(self) -> int:
         """The register of the first output's sum; filter and bias are below."""
-        return self.kernel[0] * self.kernel[1] + (self.bias is not None)
+        return self.kept_taps + (self.bias is not None)
 
     @property
     def temporaries(self) -> range:
-        """The registers of pixels."""
+        """The registers of what is loaded."""
         kept = 0 if self.finish.stored else _KEPT
         return range(self.first_sum + self.columns, VECTORS - kept)
 
     @property
     def fits(self) -> bool:
-        """Whether the pixels that are alive at once find registers."""
-        return self.kernel[0] * self.kernel[1] <= MAX_TAPS and pixel_registers(self) is not None
+        """Whether what is alive at once finds registers, and loads reach it."""
+        if self.streams and (len(self.bases) > MAX_BASES or self.weights_row > REACH):
+            return False
+        return registers(self) is not None
 
     @cached_property
     def bases(self) -> list[tuple[int, int]]:
         """The row, and the part of it, that each base register points at: x0 and up."""
         return sorted({self.base(pixel)[0] for _, _, pixel in self.products})
 
-    def base(self, pixel: tuple[int, int]) -> tuple[tuple[int, int], int]:
+    @property
+    def weights_row(self) -> int:
+        """Bytes from a row of the window's weights to the next."""
+        return self.kernel[1] * self.pitch * _BYTES
+
+    def base(self, pixel: Pixel) -> tuple[tuple[int, int], int]:
         """The base register of a pixel, by (row, part of the row), and its offset in bytes."""
         offset = (pixel[1] - self.pixels[0]) * self.pitch * _BYTES
         return (pixel[0] - self.taps[0], offset // REACH), offset % REACH
 
 
-def last_uses(step: Step) -> dict[Pixel, int]:
-    """The multiply-add that reads each pixel last."""
-    return {pixel: at for at, (_, _, pixel) in enumerate(step.products)}
+def last_uses(step: Step) -> dict[Operand, int]:
+    """The multiply-add that reads each operand last."""
+    return {operand: at for at, operands in enumerate(_operands(step)) for operand in operands}
 
 
-def first_uses(step: Step) -> dict[Pixel, int]:
-    """The multiply-add that reads each pixel first, in this order."""
-    found: dict[Pixel, int] = {}
-    for at, (_, _, pixel) in enumerate(step.products):
-        found.setdefault(pixel, at)
+def first_uses(step: Step) -> dict[Operand, int]:
+    """The multiply-add that reads each operand first, in this order."""
+    found: dict[Operand, int] = {}
+    for at, operands in enumerate(_operands(step)):
+        for operand in operands:
+            found.setdefault(operand, at)
     return found
 
 
-def pixel_registers(step: Step) -> dict[tuple[int, int], int] | None:
-    """A register for each pixel: that which has been free the longest; None when there are too few."""
+def _operands(step: Step) -> Iterator[tuple[Operand, ...]]:
+    """What each multiply-add reads that has to be loaded."""
+    for _, tap, pixel in step.products:
+        yield (tap, pixel) if step.streams else (pixel,)
+
+
+def registers(step: Step) -> dict[Operand, int] | None:
+    """A register for each operand: that which has been free the longest; None when there are too few."""
     last = last_uses(step)
     free_from = dict.fromkeys(step.temporaries, -1)
     first = first_uses(step)
     found = {}
-    for pixel in first:
+    for operand in first:
         register = min(free_from, key=lambda each: free_from[each], default=None)
-        if register is None or free_from[register] >= first[pixel]:
+        if register is None or free_from[register] >= first[operand]:
             return None
-        found[pixel] = register
-        free_from[register] = last[pixel]
+        found[operand] = register
+        free_from[register] = last[operand]
     return found

@@ -61,6 +61,19 @@ CASES = [
         )
     ),
     Case("depthwise", (2, 24, 12, 15), 24, same(3), residual=True),
+    # The last vector of channels begins among those of the one before.
+    *(
+        Case("depthwise", (1, channels, 11, 17), channels, window)
+        for channels, window in (
+            (22, same(5)),
+            (11, same(5, 2)),
+            (5, same(3)),
+            (13, same(7)),
+            (44, same(7, 2)),
+        )
+    ),
+    Case("depthwise", (1, 22, 9, 9), 22, same(5), residual=True),
+    Case("depthwise", (1, 20, 30, 7), 20, same(5, dilation=2)),
     Case("depthwise", (1, 18, 9, 14), 18, same(3, dilation=2)),
     Case("depthwise", (1, 8, 2, 2), 8, LARGER_THAN_THE_IMAGE),
     Case("depthwise", (1, 16, 10, 10), 16, ONE_SIDED),
