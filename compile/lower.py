@@ -50,9 +50,10 @@ FOLD: Passes = (
     PlainClip(),
     PlainDivision(),
     relax.transform.CanonicalizeBindings(),  # a variable's other name would have another layout
+    relax.transform.EliminateCommonSubexpr(),  # branches that each begin with a ReLU of the same tensor
     relax.transform.DeadCodeElimination(),
 )
-"""What is constant is computed; batch norm becomes weights and biases."""
+"""What is constant is computed, and what is the same once; batch norm becomes weights and biases."""
 
 LAY_OUT: Passes = (
     relax.transform.ConvertLayout(LAYOUTS),

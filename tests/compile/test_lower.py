@@ -76,6 +76,25 @@ def test_mobilenet_v2_agrees_with_pytorch():
     assert_agrees(module, lowered(module, image), image)
 
 
+class Branches(nn.Module):
+    """Branches that begin with the same ReLU, as NASNet's cells have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pools = nn.ModuleList(nn.MaxPool2d(size, 1, size // 2) for size in (3, 5))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """[N, C, H, W], three times."""
+        return (torch.relu(x), *(pool(torch.relu(x)) for pool in self.pools))
+
+
+def test_what_branches_share_is_computed_once():
+    image = torch.randn(1, 8, 9, 9, generator=torch.Generator().manual_seed(0))
+    network = lowered(Branches(), image)
+    assert sum("relu" in kernel.name for kernel in network.kernels) == 1
+    assert_agrees(Branches(), network, image)
+
+
 def settle(module: nn.Module) -> nn.Module:
     """Batch-norm statistics and affine parameters that are not the identity."""
     for layer in module.modules():
