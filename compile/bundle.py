@@ -23,7 +23,7 @@ MANIFEST = "manifest.json"
 LIBRARY = "model.so"
 INTERFACE = "interface.txt"
 PROGRAM = "run"
-FORMAT = 1
+FORMAT = 2
 """Version of the manifest's layout."""
 
 SESSION_SECONDS = 3600.0

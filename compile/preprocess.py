@@ -1,4 +1,4 @@
-"""From an image file to a network's input, as torchvision prepares ImageNet images.
+"""From an image file to a network's input; by default as torchvision prepares ImageNet images.
 
 A `Preprocess` is part of a model's description: the same steps run for PyTorch and for the device.
 """
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from compile.placement import FITS, Fit, Placement, place
 from targets.errors import UserError
 
 # What Pillow raises on files that are not images, or are damaged or absurdly large.
@@ -24,23 +25,27 @@ _UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.D
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Shorter side to `resize` (bilinear, antialiased), centre crop to `crop`, /255, normalise.
+    """Resize (bilinear, antialiased) and place in the input as `fit` says, /255, normalise.
 
-    `crop` is (height, width), neither larger than `resize`. `mean` and `std` are per channel, R, G, B, on
-    the scale 0 to 1; the defaults are ImageNet's, as torchvision's weights expect them.
+    `size` is the input's (height, width). `resize` is the image's shorter side before a crop, no smaller than
+    `size`; the other fits do not use it. `mean` and `std` are per channel, R, G, B, on the scale 0 to 1; the
+    defaults are ImageNet's, as torchvision's weights expect them. A letterbox is padded with the mean.
     """
 
     resize: int = 256
-    crop: tuple[int, int] = (224, 224)
+    size: tuple[int, int] = (224, 224)
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    fit: Fit = "crop"
 
     def __post_init__(self) -> None:
-        if not 0 < min(self.crop) <= max(self.crop) <= self.resize:
-            raise ValueError(f"a crop of {self.crop} does not fit a shorter side of {self.resize}")
+        if self.fit not in FITS:
+            raise ValueError(f"unknown fit {self.fit!r}: known are {', '.join(FITS)}")
+        if min(self.size) < 1 or (self.fit == "crop" and max(self.size) > self.resize):
+            raise ValueError(f"an input of {self.size} does not fit a shorter side of {self.resize}")
 
     def for_input(self, shape: Sequence[int]) -> Preprocess:
-        """The same steps for an input of `shape` (N, 3, H, W): `resize` grows or shrinks with the crop.
+        """The same steps for an input of `shape` (N, 3, H, W): `resize` grows or shrinks with the size.
 
         Raises UserError when an image cannot be such an input.
         """
@@ -48,8 +53,12 @@ class Preprocess:
             given = "x".join(map(str, shape))
             raise UserError(f"An input of {given} cannot be an image: give one of 1x3xHEIGHTxWIDTH.")
         height, width = shape[2:]
-        resize = round(max(height, width) * self.resize / max(self.crop))
-        return dataclasses.replace(self, resize=resize, crop=(height, width))
+        resize = round(max(height, width) * self.resize / max(self.size))
+        return dataclasses.replace(self, resize=resize, size=(height, width))
+
+    def place(self, width: int, height: int) -> Placement:
+        """Where an image of that size lies in the input."""
+        return place(self.fit, (width, height), (self.size[1], self.size[0]), self.resize)
 
     def apply(self, image: str | Path | Image.Image) -> npt.NDArray[np.float32]:
         """The input tensor of an image: float32, NCHW, (1, 3, H, W).
@@ -57,16 +66,19 @@ class Preprocess:
         Raises UserError, naming the file, when it is missing or not an image.
         """
         picture = image.convert("RGB") if isinstance(image, Image.Image) else open_image(image)
-        picture = _centre_crop(_resize_shorter_side(picture, self.resize), self.crop)
-        pixels = np.asarray(picture, dtype=np.float32) / np.float32(255)
+        placed = self.place(*picture.size)
+        canvas = Image.new("RGB", placed.input, tuple(round(255 * value) for value in self.mean))
+        canvas.paste(picture.resize(placed.resized, Image.Resampling.BILINEAR), placed.offset)
+        pixels = np.asarray(canvas, dtype=np.float32) / np.float32(255)
         pixels = (pixels - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
         return np.ascontiguousarray(pixels.transpose(2, 0, 1)[np.newaxis])
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready description, which `from_json` takes back."""
         return {
+            "fit": self.fit,
             "resize": self.resize,
-            "crop": list(self.crop),
+            "size": list(self.size),
             "mean": list(self.mean),
             "std": list(self.std),
         }
@@ -74,10 +86,11 @@ class Preprocess:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Preprocess:
         """The Preprocess that `to_json` described; KeyError or ValueError when it is not one."""
-        height, width = data["crop"]
+        height, width = data["size"]
         mean_r, mean_g, mean_b = data["mean"]
         std_r, std_g, std_b = data["std"]
-        return cls(data["resize"], (height, width), (mean_r, mean_g, mean_b), (std_r, std_g, std_b))
+        mean, std = (mean_r, mean_g, mean_b), (std_r, std_g, std_b)
+        return cls(data["resize"], (height, width), mean, std, data["fit"])
 
 
 def open_image(path: str | Path) -> Image.Image:
@@ -91,20 +104,3 @@ def open_image(path: str | Path) -> Image.Image:
     except _UNREADABLE as error:
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
         raise UserError(f"Cannot read {path} as an image ({reason}): give a JPEG or PNG file.") from error
-
-
-def _resize_shorter_side(image: Image.Image, size: int) -> Image.Image:
-    """As torchvision's Resize: the longer side is truncated to a whole number."""
-    width, height = image.size
-    shorter, longer = min(width, height), max(width, height)
-    scaled = int(size * longer / shorter)
-    new_size = (size, scaled) if width <= height else (scaled, size)
-    return image.resize(new_size, Image.Resampling.BILINEAR)
-
-
-def _centre_crop(image: Image.Image, crop: tuple[int, int]) -> Image.Image:
-    """As torchvision's CenterCrop: halves are rounded to even."""
-    height, width = crop
-    top = round((image.height - height) / 2)
-    left = round((image.width - width) / 2)
-    return image.crop((left, top, left + width, top + height))

@@ -47,7 +47,7 @@ def test_preprocessing_is_torchvisions(size):
 @pytest.mark.parametrize(("size", "resize"), [(224, 256), (96, 110), (160, 183), (192, 219), (320, 366)])
 def test_resize_is_in_proportion_to_another_input(size, resize):
     steps = Preprocess().for_input((1, 3, size, size))
-    assert (steps.resize, steps.crop) == (resize, (size, size))
+    assert (steps.resize, steps.size) == (resize, (size, size))
     assert steps.apply(_gradient(300, 200)).shape == (1, 3, size, size)
 
 
@@ -63,7 +63,7 @@ def test_an_input_that_is_no_image_is_named(shape):
 
 
 def test_preprocess_survives_json():
-    steps = Preprocess(resize=320, crop=(300, 310), mean=(0.5, 0.5, 0.5))
+    steps = Preprocess(resize=320, size=(300, 310), mean=(0.5, 0.5, 0.5), fit="letterbox")
     assert Preprocess.from_json(json.loads(json.dumps(steps.to_json()))) == steps
 
 

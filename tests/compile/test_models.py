@@ -23,7 +23,7 @@ def test_every_model_builds_and_runs_at_a_reduced_size(name):
     assert not module.training
     for output in outputs if isinstance(outputs, tuple) else (outputs,):
         assert output.isfinite().all()
-    assert entry.preprocess.crop == entry.input_shape[2:]
+    assert entry.preprocess.size == entry.input_shape[2:]
     assert entry.summary and entry.paper
 
 
