@@ -10,6 +10,11 @@ from torch.export import ExportedProgram
 from tvm import ir, relax
 from tvm.relax.frontend.torch import from_exported_program
 
+from compile.detections import CENTRE_SCALE, SIZE_SCALE, logit
+from compile.passes.kernel_calls import call_kernel
+from schedules.detections import KIND as DETECTIONS
+from schedules.detections import Rules, define
+
 
 def import_program(program: ExportedProgram) -> ir.IRModule:
     """The program as a Relax module, its parameters bound as constants.
@@ -52,11 +57,27 @@ def _mean_of_windows(node: fx.Node, importer: Any) -> relax.Var:
     return importer._avg_pool2d(node)
 
 
-CONVERTERS: dict[str, Callable[[fx.Node, Any], relax.Var]] = {
+def _detections(node: fx.Node, importer: Any) -> relax.Tuple:
+    """The kernel itself: no operator of Relax says as much."""
+    arguments: list[Any] = list(node.args)
+    deltas, logits, anchors = (importer.env[each] for each in arguments[:3])
+    score_threshold, iou_threshold, most = arguments[3:]
+    builder = importer.block_builder
+    batch, count, width = (int(extent) for extent in logits.ty.shape)
+    rules = Rules(logit(score_threshold), iou_threshold, most, (CENTRE_SCALE, SIZE_SCALE))
+    kernel = define(batch, count, width - 1, rules)
+    results = [relax.TensorType(each.ty.shape, each.ty.dtype) for each in kernel.params[3:]]
+    tensors = [deltas, builder.emit(relax.op.reshape(logits, (batch, count * width))), anchors]
+    made = builder.emit(call_kernel(builder, kernel, DETECTIONS, tensors, results))
+    return relax.Tuple([builder.emit(relax.TupleGetItem(made, at)) for at in range(len(results) - 1)])
+
+
+CONVERTERS: dict[str, Callable[[fx.Node, Any], relax.Expr]] = {
     "upsample_bilinear2d.vec": _bilinear,
     "_upsample_bilinear2d_aa.default": _bilinear_antialiased,
     "upsample_nearest2d.vec": _nearest,
     "avg_pool2d.default": _mean_of_windows,
+    "detections.default": _detections,
 }
 """By the operator's name, as TVM's importer takes them."""
 

@@ -10,6 +10,7 @@ from compile.passes.channel_shuffles import ChannelShuffles
 from compile.passes.class_maps import ClassMaps
 from compile.passes.fold_batch_norm import FoldBatchNorm
 from compile.passes.fold_constants import FoldConstants
+from compile.passes.fold_padding import FoldPadding
 from compile.passes.group_bottlenecks import GroupBottlenecks
 from compile.passes.narrow_indices import NarrowIndices
 from compile.passes.plain_clip import PlainClip
@@ -46,6 +47,7 @@ FOLD: Passes = (
     relax.transform.DeadCodeElimination(),
     FoldConstants(),
     relax.transform.CanonicalizeBindings(),
+    FoldPadding(),
     FoldBatchNorm(),
     PlainClip(),
     PlainDivision(),

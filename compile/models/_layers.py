@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
+
+Padding = Literal["symmetric", "same"]
+"""How a convolution of stride 2 meets the border: `symmetric` as in PyTorch, `same` as in TensorFlow, where a
+3x3 window over an even number of pixels begins at the first one and is padded after the last.
+"""
 
 
 def round_channels(channels: float) -> int:
@@ -23,14 +29,28 @@ def conv_bn(
     groups: int = 1,
     dilation: int = 1,
     activation: Callable[[], nn.Module] | None = nn.ReLU6,
+    padding: Padding = "symmetric",
 ) -> nn.Sequential:
     """Convolution, batch norm and activation; padded such that stride 1 keeps the size."""
-    padding = kernel // 2 * dilation
-    layers = [
-        nn.Conv2d(channels, out, kernel, stride, padding, dilation, groups, bias=False),
-        nn.BatchNorm2d(out),
-    ]
-    return nn.Sequential(*layers, *([activation()] if activation else []))
+    if padding == "same" and stride > 1:
+        conv: nn.Conv2d = SameConv2d(channels, out, kernel, stride, 0, dilation, groups, bias=False)
+    else:
+        conv = nn.Conv2d(channels, out, kernel, stride, kernel // 2 * dilation, dilation, groups, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(out), *([activation()] if activation else []))
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution padded as TensorFlow's SAME: n / stride outputs, rounded up, the odd zero at the end."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(functional.pad(x, (*self._zeros(x, 1), *self._zeros(x, 0))))
+
+    def _zeros(self, x: Tensor, axis: int) -> tuple[int, int]:
+        """Before and after, along the height (0) or the width (1)."""
+        extent, stride = x.shape[2 + axis], self.stride[axis]
+        reach = (self.kernel_size[axis] - 1) * self.dilation[axis] + 1
+        zeros = max((-(-extent // stride) - 1) * stride + reach - extent, 0)
+        return zeros // 2, zeros - zeros // 2
 
 
 def atrous(strides: Iterable[int], output_stride: int) -> Iterator[tuple[int, int]]:

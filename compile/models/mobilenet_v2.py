@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from compile.models import register_model
 from compile.models._arguments import require_classes, require_width
-from compile.models._layers import Classifier, atrous, conv_bn, round_channels
+from compile.models._layers import Classifier, Padding, atrous, conv_bn, round_channels
 from compile.weights import WeightSource
 
 Shortcut = Literal["bottlenecks", "expansions", "none"]
@@ -80,6 +80,7 @@ def mobilenet_v2_features(
     linear: bool = True,
     shortcut: Shortcut = "bottlenecks",
     output_stride: int = 32,
+    padding: Padding = "symmetric",
 ) -> nn.Sequential:
     """Its 19 layers up to the last pointwise convolution; atrous beyond `output_stride`."""
     shapes = [
@@ -89,9 +90,10 @@ def mobilenet_v2_features(
     ]
     (stem_stride, _), *steps = atrous((2, *(stride for *_, stride in shapes)), output_stride)
     channels = round_channels(_STEM_CHANNELS * width)
-    layers: list[nn.Module] = [conv_bn(3, channels, 3, stride=stem_stride)]
+    layers: list[nn.Module] = [conv_bn(3, channels, 3, stride=stem_stride, padding=padding)]
     for (expansion, out, _), (stride, dilation) in zip(shapes, steps, strict=True):
-        layers.append(Bottleneck(channels, out, stride, expansion, dilation, linear, shortcut != "none"))
+        has_shortcut = shortcut != "none"
+        layers.append(Bottleneck(channels, out, stride, expansion, dilation, linear, has_shortcut, padding))
         channels = out
     layers.append(conv_bn(channels, _last_channels(width)))
     return _JoinedExpansions(*layers) if shortcut == "expansions" else nn.Sequential(*layers)
@@ -109,13 +111,14 @@ class Bottleneck(nn.Module):
         dilation: int = 1,
         linear: bool = True,
         shortcut: bool = True,
+        padding: Padding = "symmetric",
     ) -> None:
         super().__init__()
         middle = channels * expansion
         expand = [conv_bn(channels, middle)] if expansion != 1 else []
         self.conv = nn.Sequential(
             *expand,
-            conv_bn(middle, middle, 3, stride=stride, groups=middle, dilation=dilation),
+            conv_bn(middle, middle, 3, stride=stride, groups=middle, dilation=dilation, padding=padding),
             nn.Conv2d(middle, out, 1, bias=False),
             nn.BatchNorm2d(out),
             *([] if linear else [nn.ReLU6()]),

@@ -16,7 +16,7 @@ def call_kernel(
     function: PrimFunc,
     name: str,
     arguments: Sequence[ir.Expr],
-    result: relax.TensorType,
+    result: relax.TensorType | Sequence[relax.TensorType],
 ) -> ir.Expr:
     """A call of `function`, which is added to the module under `name`; nothing is fused into it."""
     kernel = builder.add_func(function.with_attr("op_pattern", OPAQUE), name)

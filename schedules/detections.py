@@ -1,0 +1,118 @@
+"""Boxes from the deltas and logits of a detector's anchors: above a threshold, suppressed by class, sorted.
+
+Few of the anchors' classes pass the threshold, so only what passes is looked at twice. All logits are
+compared once, without a branch. Those above the threshold wait in a heap, best first, and leave it only until
+enough boxes are found: to take the best of all classes, one after the other, gives what suppressing within
+each class and sorting the rest would. A box is decoded, and its score computed, when it leaves the heap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import no_type_check
+
+from tvm.s_tir import Schedule
+from tvm.script import tirx as T
+from tvm.tirx import PrimFunc
+
+from schedules.detection_steps import clipped, decode, is_inside, overlaps, settle
+from schedules.kernel import Decisions, Workload, mark
+from schedules.space import Decider
+from targets.cores import Core
+
+KIND = "detections"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What counts as a detection."""
+
+    threshold: float
+    """The logit that a class must exceed."""
+    overlap: float
+    """The intersection over union that two boxes of a class must not exceed."""
+    most: int
+    """Detections of an image."""
+    scales: tuple[float, float]
+    """What the deltas of a box's centre, and of its size, are divided by."""
+
+
+def define(batch: int, anchors: int, classes: int, rules: Rules) -> PrimFunc:
+    """Parameters, K = `rules.most`:
+
+    - deltas float32 [batch, anchors, 4]: centre y, centre x, height, width
+    - logits float32 [batch, anchors * (1 + classes)], of each anchor the background first
+    - priors float32 [anchors, 4]: the anchors' boxes, in the order of deltas
+    - boxes float32 [batch, K, 4] (x1, y1, x2, y2), clipped to 0..1; scores float32 [batch, K]; labels
+      int32 [batch, K] from 0, without the background; count int32 [batch]: the rows that hold a detection,
+      best first. The others are zero, with label -1
+    - waiting int32 [anchors * classes + 1]: a workspace
+
+    Of equal logits the lower anchor comes first, then the lower class. A box with no part inside the image is
+    no detection; boxes overlap as they are before they are clipped.
+    """
+    width = 1 + classes
+    threshold, overlap = T.float32(rules.threshold), T.float32(rules.overlap)
+    by_centre, by_size = (T.float32(scale) for scale in rules.scales)
+    most = rules.most
+
+    @no_type_check
+    @T.prim_func(s_tir=True)
+    def kernel(
+        deltas: T.Buffer((batch, anchors, 4), "float32"),
+        logits: T.Buffer((batch, anchors * width), "float32"),
+        priors: T.Buffer((anchors, 4), "float32"),
+        boxes: T.Buffer((batch, most, 4), "float32"),
+        scores: T.Buffer((batch, most), "float32"),
+        labels: T.Buffer((batch, most), "int32"),
+        count: T.Buffer((batch,), "int32"),
+        waiting: T.Buffer((anchors * classes + 1,), "int32"),
+    ):
+        T.func_attr({"tirx.noalias": True})
+        with T.sblock("root"):
+            for image in range(batch):
+                size: T.int32 = 0
+                for anchor, label in T.grid(anchors, classes):
+                    at: T.int32 = anchor * width + 1 + label
+                    waiting[size] = at
+                    size += T.cast(logits[image, at] > threshold, "int32")
+                for turn in range(T.truncdiv(size, 2)):
+                    parent: T.int32 = T.truncdiv(size, 2) - 1 - turn
+                    settle(logits, image, waiting, parent, waiting[parent], size)
+                found: T.int32 = 0
+                while size > 0 and found < most:
+                    best: T.int32 = waiting[0]
+                    size -= 1
+                    settle(logits, image, waiting, 0, waiting[size], size)
+                    label: T.int32 = T.truncmod(best, width) - 1
+                    decode(deltas, priors, image, T.truncdiv(best, width), boxes, found, by_centre, by_size)
+                    is_new: T.bool = is_inside(boxes, image, found)
+                    other: T.int32 = 0
+                    while is_new and other < found:
+                        if labels[image, other] == label:
+                            is_new = not overlaps(boxes, image, found, other, overlap)
+                        other += 1
+                    if is_new:
+                        scores[image, found] = T.float32(1) / (T.float32(1) + T.exp(-logits[image, best]))
+                        labels[image, found] = label
+                        found += 1
+                count[image] = found
+                for row in range(most):
+                    if row >= found:
+                        scores[image, row] = T.float32(0)
+                        labels[image, row] = -1
+                    for side in range(4):
+                        inside: T.float32 = clipped(boxes[image, row, side])
+                        boxes[image, row, side] = T.Select(row < found, inside, T.float32(0))
+
+    shape = {"anchors": anchors, "classes": classes, "most": most}
+    return mark(kernel.without_attr("global_symbol"), Workload(KIND, shape, 0))
+
+
+def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:  # noqa: ARG001
+    """Nothing: it is written out."""
+    return {}
+
+
+def schedule(sch: Schedule, decisions: Decisions) -> None:
+    """As it is written."""
