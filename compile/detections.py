@@ -16,6 +16,9 @@ from torch import Tensor
 CENTRE_SCALE, SIZE_SCALE = 10.0, 5.0
 """What deltas are divided by: TensorFlow's FasterRcnnBoxCoder, as its SSD models are trained."""
 
+OUTPUTS = ("boxes", "scores", "labels", "count")
+"""What a network calls the detections that it returns."""
+
 Detections = tuple[Tensor, Tensor, Tensor, Tensor]
 
 

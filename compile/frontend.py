@@ -20,9 +20,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.export import ExportedProgram
+from torch.utils._pytree import tree_unflatten
 from tvm import ir
 
 from compile.converters import import_program
+from compile.detections import OUTPUTS as DETECTION_OUTPUTS
 from compile.export import export_module, require_static, try_inputs, unsupported
 from compile.models import ModelEntry, build_model, find_model
 from compile.models._arguments import convert_arguments
@@ -38,7 +40,7 @@ class Traced:
 
     name: str
     task: str
-    """`classify`, or `tensors` for a network whose outputs have no meaning to us."""
+    """`classify`, `detect`, `segment`, or `tensors` for a network whose outputs have no meaning to us."""
     program: ExportedProgram
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
@@ -98,7 +100,7 @@ def trace(source: Source) -> Traced:
 
 
 def _from_registry(source: Source) -> Traced:
-    entry = find_model(source.model)
+    entry = find_model(source.model).trained(source.weights)
     module = build_model(entry, source.args)
     inputs = _named_inputs(module, source, {_parameters(module)[0]: entry.input_shape})
     shape = next(iter(inputs.values()))
@@ -109,15 +111,19 @@ def _from_registry(source: Source) -> Traced:
         raise UserError(f"{entry.name} has no trained weights to fall back on: give --weights.")
     weights = load_weights(module, spec, entry, shape)
     program = export_module(entry.name, module, inputs)
-    return _traced(entry.name, entry.task, program, weights, _label_set(entry, program), preprocess)
+    # A detector may give its raw outputs instead.
+    task = _task(program) if entry.task == "detect" else entry.task
+    return _traced(entry.name, task, program, weights, _label_set(entry, source), preprocess)
 
 
-def _label_set(entry: ModelEntry, program: ExportedProgram) -> str | None:
+def _label_set(entry: ModelEntry, source: Source) -> str | None:
     """The entry's labels, unless the network was built for another number of classes."""
     from compile.labels import labels
 
-    classes = _outputs(program)[0].shape[-1]
-    return entry.labels if entry.labels and len(labels(entry.labels)) == classes else None
+    classes = {**entry.args, **source.args}.get("num_classes")
+    if entry.labels is None or (classes is not None and int(classes) != len(labels(entry.labels))):
+        return None
+    return entry.labels
 
 
 def _from_callable(source: Source) -> Traced:
@@ -218,9 +224,21 @@ def _inputs(program: ExportedProgram) -> tuple[TensorInfo, ...]:
 
 def _outputs(program: ExportedProgram) -> tuple[TensorInfo, ...]:
     tensors = _tensors(program, program.graph_signature.user_outputs)
-    if len(tensors) == 1:
-        return (TensorInfo("output", tensors[0].shape, tensors[0].dtype),)
-    return tuple(TensorInfo(f"output{i}", t.shape, t.dtype) for i, t in enumerate(tensors))
+    names = _keys(program) or [f"output{i}" for i in range(len(tensors))]
+    if names == ["output0"]:
+        names = ["output"]
+    return tuple(TensorInfo(name, t.shape, t.dtype) for name, t in zip(names, tensors, strict=True))
+
+
+def _keys(program: ExportedProgram) -> list[str] | None:
+    """The outputs' names where the network returns a dict of tensors."""
+    spec = program.call_spec.out_spec
+    if spec is None:
+        return None
+    outputs = tree_unflatten(range(spec.num_leaves), spec)
+    if not isinstance(outputs, Mapping) or list(outputs.values()) != list(range(spec.num_leaves)):
+        return None
+    return [str(name) for name in outputs] if all(str(name).isidentifier() for name in outputs) else None
 
 
 def _tensors(program: ExportedProgram, names: Sequence[Any]) -> tuple[TensorInfo, ...]:
@@ -235,6 +253,8 @@ def _tensors(program: ExportedProgram, names: Sequence[Any]) -> tuple[TensorInfo
 
 def _task(program: ExportedProgram) -> str:
     outputs = _outputs(program)
+    if tuple(output.name for output in outputs) == DETECTION_OUTPUTS:
+        return "detect"
     return "classify" if len(outputs) == 1 and len(outputs[0].shape) == 2 else "tensors"
 
 

@@ -10,7 +10,7 @@ from importlib import resources
 
 from targets.errors import UserError
 
-_FILES = {"imagenet": "imagenet_classes.tsv"}
+_FILES = {"imagenet": "imagenet_classes.tsv", "person": "person_classes.tsv"}
 
 
 def labels(label_set: str) -> tuple[str, ...]:

@@ -9,12 +9,13 @@ import importlib.util
 import os
 import pickle
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compile.checksum import sha256
+from compile.preprocess import Preprocess
 from targets.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ class WeightSource:
     """A trained checkpoint: its file name and hash, and the package on the package index that holds it.
 
     `folder` is where the installed package keeps the file, from its import name on; `trained_for` names the
-    model's arguments that the checkpoint fits.
+    model's arguments that the checkpoint fits. What differs from the model as it is registered: `args`, its
+    arguments as on the command line, `input_shape` (N, 3, H, W), `preprocess` and `labels`. `read` gives the
+    state dict of a file that is no checkpoint of PyTorch's.
     """
 
     file: str
@@ -42,6 +45,11 @@ class WeightSource:
     requirement: str
     folder: str
     trained_for: str
+    args: Mapping[str, str] = field(default_factory=dict)
+    input_shape: tuple[int, int, int, int] | None = None
+    preprocess: Preprocess | None = None
+    labels: str | None = None
+    read: Callable[[Path], dict[str, Tensor]] | None = None
 
 
 def load_weights(module: nn.Module, spec: str, entry: ModelEntry | None, input_shape: Sequence[int]) -> str:
@@ -62,7 +70,7 @@ def load_weights(module: nn.Module, spec: str, entry: ModelEntry | None, input_s
         source = entry.weights[kind]
         path = _find(kind, source, Path(rest) if rest else None)
         remedy = f"those weights are for {source.trained_for}; give a file that fits, or random:SEED"
-        _fit(module, model, f"{kind} ({source.file})", read_state_dict(path), remedy)
+        _fit(module, model, f"{kind} ({source.file})", (source.read or read_state_dict)(path), remedy)
         return f"{kind} ({source.file}, sha256 {source.sha256[:8]})"
     path = Path(spec)
     _require_checkpoint(path, model, entry)

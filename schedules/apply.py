@@ -60,12 +60,13 @@ def decide(sch: Schedule, core: Core, decider: Decider) -> Decisions:
 def apply(sch: Schedule, core: Core, decider: Decider) -> Workload | None:
     """Schedule the kernel of `sch` for `core` by what `decider` chooses; nothing may be scheduled afterwards.
 
-    Returns its workload. Raises InadmissibleError where `decider` does.
+    A kernel of a kind that has no schedule is written out already. Returns its workload. Raises
+    InadmissibleError where `decider` does.
     """
     workload = workload_of(sch)
     if workload is None:
         elementwise.schedule(sch)
-    else:
+    elif workload.kind in kinds():
         kind = kinds()[workload.kind]
         kind.schedule(sch, kind.decide(workload, core, decider))
     splice(sch)

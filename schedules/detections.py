@@ -11,14 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import no_type_check
 
-from tvm.s_tir import Schedule
 from tvm.script import tirx as T
 from tvm.tirx import PrimFunc
 
 from schedules.detection_steps import clipped, decode, is_inside, overlaps, settle
-from schedules.kernel import Decisions, Workload, mark
-from schedules.space import Decider
-from targets.cores import Core
+from schedules.kernel import Workload, mark
 
 KIND = "detections"
 
@@ -107,12 +104,3 @@ def define(batch: int, anchors: int, classes: int, rules: Rules) -> PrimFunc:
 
     shape = {"anchors": anchors, "classes": classes, "most": most}
     return mark(kernel.without_attr("global_symbol"), Workload(KIND, shape, 0))
-
-
-def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:  # noqa: ARG001
-    """Nothing: it is written out."""
-    return {}
-
-
-def schedule(sch: Schedule, decisions: Decisions) -> None:
-    """As it is written."""

@@ -10,7 +10,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,7 +34,7 @@ class ModelEntry:
     """A registered network.
 
     `input_shape` is the usual one (N, 3, H, W; float32); networks take other sizes too. `weights` are the
-    trained ones by name, `labels` the label set of the outputs.
+    trained ones by name, `labels` the label set of the outputs, `args` arguments that go before its defaults.
     """
 
     name: str
@@ -45,6 +45,24 @@ class ModelEntry:
     labels: str | None
     paper: str
     weights: Mapping[str, WeightSource] = field(default_factory=dict)
+    args: Mapping[str, str] = field(default_factory=dict)
+
+    def trained(self, weights: str | None) -> ModelEntry:
+        """The network as the trained weights of that name need it; itself for any other weights.
+
+        Without a name, they are the first.
+        """
+        name = next(iter(self.weights), "") if weights is None else weights.partition(":")[0]
+        source = self.weights.get(name)
+        if source is None:
+            return self
+        return replace(
+            self,
+            args=source.args,
+            input_shape=source.input_shape or self.input_shape,
+            preprocess=source.preprocess or self.preprocess,
+            labels=source.labels or self.labels,
+        )
 
     @property
     def summary(self) -> str:
@@ -97,7 +115,7 @@ def build_model(entry: ModelEntry, args: Mapping[str, str]) -> nn.Module:
     """
     import torch
 
-    values = convert_arguments(entry.name, entry.factory, args)
+    values = convert_arguments(entry.name, entry.factory, {**entry.args, **args})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return entry.factory(**values).eval()

@@ -12,11 +12,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from compile.detections import detections
+from compile.detections import OUTPUTS, detections
 from compile.models import register_model
 from compile.models._anchors import anchor_boxes, anchors_by_level
 from compile.models._arguments import require_classes
 from compile.models._layers import Padding, conv_bn
+from compile.models._ssd_weights import PERSON
 from compile.models.mobilenet_v1 import mobilenet_v1_features
 from compile.models.mobilenet_v2 import Bottleneck, mobilenet_v2_features
 from targets.errors import UserError
@@ -81,7 +82,7 @@ def ssdlite_mobilenet_v1(
     return SSD(layers[:12], layers[12:], (512, 1024), output, is_lite=True)
 
 
-@register_model(task="detect", input_shape=_INPUT, paper=_PAPER)
+@register_model(task="detect", input_shape=_INPUT, paper=_PAPER, weights={"person": PERSON})
 def ssdlite_mobilenet_v2(
     num_classes: int = 80,
     min_scale: float = 0.2,
@@ -187,7 +188,7 @@ class SSD(nn.Module):
             rules.iou_threshold,
             rules.max_detections,
         )
-        return dict(zip(("boxes", "scores", "labels", "count"), found, strict=True))
+        return dict(zip(OUTPUTS, found, strict=True))
 
 
 def _further_level(channels: int, out: int, is_lite: bool, padding: Padding) -> nn.Sequential:

@@ -14,6 +14,7 @@ from tvm_ffi import structural_hash
 
 from compile.lower import fuse
 from compile.passes.constants import array_of
+from schedules.apply import kinds
 from schedules.kernel import Workload, workload_of
 from targets.cores import Core
 
@@ -72,7 +73,7 @@ def tasks_of(networks: Mapping[str, ir.IRModule], core: Core) -> list[Task]:
         for call in _kernel_calls(fused):
             function = fused[call.args[0]]
             workload = workload_of(Schedule(function))
-            if workload is None:
+            if workload is None or workload.kind not in kinds():
                 continue
             task = Task(plain_module(function), workload, _roles(call, function))
             task = found.setdefault(task.key, task)
