@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -153,6 +154,10 @@ def boards(rows: Sequence[Mapping[str, Any]]) -> Parts:
     yield table
 
 
+ARGUMENTS_WIDTH = 70
+"""A detector has many arguments: they go on in a line below."""
+
+
 def models(rows: Sequence[Mapping[str, Any]]) -> Parts:
     """The table of networks."""
     numbers = ("params", "multiply-adds")
@@ -164,7 +169,7 @@ def models(rows: Sequence[Mapping[str, Any]]) -> Parts:
             row["input"],
             f"{row['params'] / 1e6:.2f} M",
             f"{row['multiply_adds'] / 1e6:.1f} M",
-            " ".join(f"{name}={value}" for name, value in row["arguments"].items()),
+            fill(" ".join(f"{name}={value}" for name, value in row["arguments"].items()), ARGUMENTS_WIDTH),
             " ".join(row["weights"]),
             row["summary"],
         )

@@ -12,6 +12,8 @@ from tvm import relax
 from compile.converters import import_program
 from compile.lower import Lowered, lower
 from compile.models import build_model, find_model
+from compile.models._layers import conv_bn
+from compile.models.mobilenet_v2 import Bottleneck
 from compile.weights import load_weights
 from targets.cores import find_core
 from tests.boards import run_network
@@ -258,8 +260,19 @@ NETWORKS = {
     "two_outputs": lambda: Apply(
         lambda m, x: (y := F.relu(m.conv(x)), m.head(y)), conv=nn.Conv2d(3, 8, 3), head=nn.Conv2d(8, 4, 1)
     ),
+    "tensorflows_padding": lambda: nn.Sequential(
+        conv_bn(3, 16, 3, stride=2, padding="same"),
+        conv_bn(16, 16, 3, stride=2, groups=16, padding="same"),
+        conv_bn(16, 24, 3, stride=2, padding="same"),
+        Bottleneck(24, 32, 2, 6, padding="same"),
+    ),
     "input_returned": lambda: Apply(lambda m, x: (x, m.conv(x)), conv=nn.Conv2d(3, 8, 3)),
 }
+
+
+def test_zeros_before_a_convolution_take_no_kernel():
+    network = lowered(NETWORKS["tensorflows_padding"](), torch.randn(1, 3, 19, 22))
+    assert kinds(network) == {"stem": 1, "depthwise": 2, "conv": 1, "pointwise": 2, "planar": 1}
 
 
 IN_BATCHES = ("residual", "groups_4_odd", "depthwise_5x5", "strided_1x1", "max_pool", "mean", "classifier")

@@ -21,7 +21,7 @@ def test_every_model_builds_and_runs_at_a_reduced_size(name):
     with torch.no_grad():
         outputs = module(torch.zeros(1, 3, 64, 64))
     assert not module.training
-    for output in outputs if isinstance(outputs, tuple) else (outputs,):
+    for output in outputs.values() if isinstance(outputs, dict) else (outputs,):
         assert output.isfinite().all()
     assert entry.preprocess.size == entry.input_shape[2:]
     assert entry.summary and entry.paper

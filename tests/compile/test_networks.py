@@ -14,8 +14,9 @@ from compile.cli import show
 from compile.cli.console import TABLE_WIDTH
 from compile.frontend import trace
 from compile.models import Cost, build_model, find_model, model_cost, model_rows
-from compile.models._layers import atrous
-from compile.models.ssd import _ANCHORS, SSD
+from compile.models._anchors import anchor_boxes, anchors_by_level
+from compile.models._layers import atrous, conv_bn
+from compile.models.ssd import SSD
 from compile.random_weights import structured_inputs
 from compile.source import Source
 from targets.errors import UserError
@@ -96,7 +97,8 @@ def test_ssd_heads_are_the_papers(name, params, multiply_adds):
 
 @pytest.mark.parametrize("name", [row["name"] for row in ROWS])
 def test_every_network_traces_and_tells_images_apart(name):
-    traced = trace(Source(name, weights="random:0", inputs={"image": (1, 3, 64, 64)}))
+    args = {"raw": "true"} if find_model(name).task == "detect" else {}
+    traced = trace(Source(name, args, weights="random:0", inputs={"image": (1, 3, 64, 64)}))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         images = structured_inputs((2, 3, 64, 64)).numpy()
@@ -196,22 +198,64 @@ def test_ssd_has_six_levels_from_output_stride_16(name):
         x = level(x)
         sides.append(x.shape[-1])
     assert sides == [20, 10, 5, 3, 2, 1]
-    anchors = sum(side**2 * len(each) for side, each in zip(sides, _ANCHORS, strict=True))
-    boxes, scores = module(torch.zeros(1, 3, 320, 320, device="meta"))
-    assert boxes.shape == (1, anchors, 4) and scores.shape == (1, anchors, 4)
+    anchors = sum(side**2 * len(each) for side, each in zip(sides, module.anchors, strict=True))
+    image = torch.zeros(1, 3, 320, 320, device="meta")
+    raw = built(name, num_classes=3, raw=True)(image)
+    assert {key: value.shape for key, value in raw.items()} == {
+        "deltas": (1, anchors, 4),
+        "logits": (1, anchors, 4),
+    }
+    found = module(image)
+    assert {key: (value.shape, value.dtype) for key, value in found.items()} == {
+        "boxes": ((1, 100, 4), torch.float32),
+        "scores": ((1, 100), torch.float32),
+        "labels": ((1, 100), torch.int32),
+        "count": ((1,), torch.int32),
+    }
 
 
 def test_ssd_outputs_follow_anchors_of_a_pixel():
     """A level's prediction at a pixel stands at (row * width + column) * anchors + anchor."""
-    module = build_model(find_model("ssdlite_mobilenet_v1"), {"num_classes": "2"})
+    module = build_model(find_model("ssdlite_mobilenet_v1"), {"num_classes": "2", "raw": "true"})
     predicted = {}
     module.scores[0].register_forward_hook(lambda *call: predicted.update(planes=call[2]))
     with torch.no_grad():
-        _, scores = module(torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0)))
+        logits = module(torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0)))["logits"]
     planes = predicted["planes"]
     row, column, anchor, label = 2, 5, 1, 2
-    index = (row * planes.shape[3] + column) * len(_ANCHORS[0]) + anchor
-    assert scores[0, index, label] == planes[0, anchor * 3 + label, row, column]
+    index = (row * planes.shape[3] + column) * len(module.anchors[0]) + anchor
+    assert logits[0, index, label] == planes[0, anchor * 3 + label, row, column]
+
+
+def test_anchors_are_those_of_tensorflows_models():
+    """Of a frozen SSDLite-MobileNetV2 at 300 pixels: its scales, and the first anchors of two levels."""
+    levels = anchors_by_level(0.2, 0.95)
+    assert levels[0] == ((0.1, 1.0), (0.2, 2.0), (0.2, 0.5))
+    scales = [[scale for scale, _ in level] for level in levels[1:]]
+    assert scales[0] == pytest.approx([0.35] * 5 + [0.41833], rel=1e-5)
+    assert scales[4] == pytest.approx([0.95] * 5 + [0.9746794], rel=1e-5)
+    boxes = anchor_boxes(levels, [(19, 19), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1)], (300, 300))
+    assert len(boxes) == 19**2 * 3 + (10**2 + 5**2 + 3**2 + 2**2 + 1) * 6
+    assert boxes[0] == pytest.approx([0.5 / 19, 0.5 / 19, 0.1, 0.1])
+    assert boxes[19 * 3 + 4] == pytest.approx([1.5 / 19, 1.5 / 19, 0.2 / 2**0.5, 0.2 * 2**0.5])
+    assert boxes[19**2 * 3 + 7] == pytest.approx([0.05, 0.15, 0.35 / 2**0.5, 0.35 * 2**0.5])
+
+
+def test_anchors_of_a_wide_image_are_as_wide_in_pixels():
+    (square,) = anchor_boxes([[(0.5, 1.0)]], [(1, 1)], (100, 200))
+    assert square == [0.5, 0.5, 0.5, 0.25]
+
+
+@pytest.mark.parametrize(("pixels", "first"), [(300, 0), (75, 1), (38, 0), (5, 1), (2, 0)])
+def test_same_padding_is_tensorflows(pixels, first):
+    """Over an even number of pixels the window begins at the first, over an odd number one before."""
+    layer = conv_bn(1, 1, 3, stride=2, padding="same")[0]
+    nn.init.ones_(layer.weight)
+    image = torch.arange(pixels, dtype=torch.float32).expand(1, 1, 3, pixels)
+    with torch.no_grad():
+        rows = layer(image)[0, 0]
+    assert rows.shape == (2, -(-pixels // 2))
+    assert rows[0, 0] == 2 * image[0, 0, 0, : 3 - first].sum()
 
 
 @pytest.mark.parametrize(
@@ -223,6 +267,10 @@ def test_ssd_outputs_follow_anchors_of_a_pixel():
         ("deeplabv3_mobilenet_v2", {"output_stride": "32"}, "16 or 8"),
         ("deeplabv3_resnet101", {"num_classes": "257"}, "1 to 256"),
         ("ssdlite_mobilenet_v2", {"num_classes": "0"}, "1 or more"),
+        ("ssdlite_mobilenet_v2", {"max_scale": "0.1"}, "above 0, up to 1"),
+        ("ssdlite_mobilenet_v1", {"score_threshold": "1"}, "0 to below 1"),
+        ("ssd_mobilenet_v2", {"iou_threshold": "-0.1"}, "0 to 1"),
+        ("ssd_mobilenet_v2", {"max_detections": "0"}, "1 or more"),
     ],
 )
 def test_what_a_network_does_not_take_is_named(name, args, told):

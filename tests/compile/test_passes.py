@@ -6,6 +6,7 @@ from tvm import ir, relax
 
 from compile.passes.fold_batch_norm import FoldBatchNorm
 from compile.passes.fold_constants import FoldConstants
+from compile.passes.fold_padding import FoldPadding
 from compile.passes.plain_clip import PlainClip
 from compile.passes.schedule_kernels import pack
 from compile.passes.select_kernels import SelectKernels
@@ -116,3 +117,40 @@ def test_packing_puts_panels_outside():
     packed = pack(weight, 8)
     assert packed.shape == (2, 2, 3, 8)
     np.testing.assert_array_equal(packed[1], weight[..., 8:])
+
+
+def padded(widths, mode="constant", value=0.0, **attrs):
+    """A 3x3 convolution of a padded image, after the pass."""
+
+    def body(builder, data):
+        around = builder.emit(relax.op.nn.pad(data, widths, mode, value))
+        return builder.emit(relax.op.nn.conv2d(around, constant(8, int(around.ty.shape[1]), 3, 3), **attrs))
+
+    module = FoldPadding()(module_of(body))
+    (call,) = (
+        binding.value
+        for binding in module["main"].body.blocks[0].bindings
+        if getattr(binding.value.op, "name", "") == "relax.nn.conv2d"
+    )
+    return operators(module), [int(side) for side in call.attrs.padding], list(call.ty.shape)
+
+
+def test_zeros_around_an_image_are_the_convolutions_padding():
+    names, padding, shape = padded([0, 0, 0, 0, 0, 1, 2, 3], strides=2, padding=[1, 1, 0, 0])
+    assert names == ["nn.conv2d"]
+    assert padding == [1, 3, 1, 3]
+    assert shape == [1, 8, 3, 5]
+
+
+@pytest.mark.parametrize(
+    ("widths", "mode", "value"),
+    [
+        ([0, 0, 0, 0, 0, 1, 0, 1], "constant", 1.0),
+        ([0, 0, 0, 0, 0, 1, 0, 1], "reflect", 0.0),
+        ([0, 0, 0, 2, 0, 1, 0, 1], "constant", 0.0),
+    ],
+)
+def test_other_padding_stays(widths, mode, value):
+    names, padding, _ = padded(widths, mode, value)
+    assert sorted(names) == ["nn.conv2d", "nn.pad"]
+    assert padding == [0] * 4
