@@ -39,7 +39,7 @@ CASES = {
     "ties": Case(grid=0.5, score=0.2, most=200),
     "all equal": Case(grid=100.0, score=0.2, most=200),
     "one class": Case(classes=1, score=0.3),
-    "two images": Case(batch=2, score=0.95),
+    "two images": Case(batch=2, score=0.98),
     "outside": Case(reach=2.0, score=0.3, most=100),
     "no overlap allowed": Case(iou=0.0, score=0.1, most=100),
     "any overlap allowed": Case(iou=1.0, score=0.1, most=300),

@@ -8,6 +8,7 @@ from compile.passes.fold_batch_norm import FoldBatchNorm
 from compile.passes.fold_constants import FoldConstants
 from compile.passes.fold_padding import FoldPadding
 from compile.passes.plain_clip import PlainClip
+from compile.passes.readers import operator
 from compile.passes.schedule_kernels import pack
 from compile.passes.select_kernels import SelectKernels
 
@@ -130,7 +131,7 @@ def padded(widths, mode="constant", value=0.0, **attrs):
     (call,) = (
         binding.value
         for binding in module["main"].body.blocks[0].bindings
-        if getattr(binding.value.op, "name", "") == "relax.nn.conv2d"
+        if operator(binding.value) == "nn.conv2d"
     )
     return operators(module), [int(side) for side in call.attrs.padding], list(call.ty.shape)
 
