@@ -10,7 +10,7 @@ from torch.export import ExportedProgram
 from tvm import ir, relax
 from tvm.relax.frontend.torch import from_exported_program
 
-from compile.detections import CENTRE_SCALE, SIZE_SCALE, logit
+from compile.detections import CENTRE_SCALE, OUTPUTS, SIZE_SCALE, logit
 from compile.passes.kernel_calls import call_kernel
 from schedules.detections import KIND as DETECTIONS
 from schedules.detections import Rules, define
@@ -69,7 +69,7 @@ def _detections(node: fx.Node, importer: Any) -> relax.Tuple:
     results = [relax.TensorType(each.ty.shape, each.ty.dtype) for each in kernel.params[3:]]
     tensors = [deltas, builder.emit(relax.op.reshape(logits, (batch, count * width))), anchors]
     made = builder.emit(call_kernel(builder, kernel, DETECTIONS, tensors, results))
-    return relax.Tuple([builder.emit(relax.TupleGetItem(made, at)) for at in range(len(results) - 1)])
+    return relax.Tuple([builder.emit(relax.TupleGetItem(made, at)) for at in range(len(OUTPUTS))])
 
 
 CONVERTERS: dict[str, Callable[[fx.Node, Any], relax.Expr]] = {

@@ -8,9 +8,8 @@ from tvm import ir, tirx
 from tvm.script import tirx as T
 
 
-def is_before(logits: tirx.Var, image: ir.Expr, one: ir.Expr, other: ir.Expr) -> ir.Expr:
-    """Whether the class of an anchor at `one` is better than that at `other`."""
-    ours, theirs = logits[image, one], logits[image, other]
+def is_before(ours: ir.Expr, one: ir.Expr, theirs: ir.Expr, other: ir.Expr) -> ir.Expr:
+    """Whether the logit `ours`, at `one`, is better than `theirs` at `other`."""
     return tirx.any(ours > theirs, tirx.all(ours == theirs, one < other))
 
 
@@ -38,17 +37,38 @@ def overlaps(boxes: tirx.Var, image: ir.Expr, one: ir.Expr, other: ir.Expr, most
 
 @no_type_check
 @T.inline
+def seek(logits, image, anchor, width, value, index, threshold, found):
+    """Into `found[0]`: the best of an anchor's classes that comes after `value` at `index`, -1 if none does.
+
+    The background, the anchor's first, is none of them; neither is what does not exceed `threshold`.
+    """
+    best: T.float32 = threshold
+    found[0] = -1
+    for label in range(width - 1):
+        at: T.int32 = anchor * width + 1 + label
+        # Two questions, since `and` would ask both, and the second is seldom asked.
+        if logits[image, at] > best:  # noqa: SIM102
+            if is_before(value, index, logits[image, at], at):
+                best = logits[image, at]
+                found[0] = at
+
+
+@no_type_check
+@T.inline
 def settle(logits, image, waiting, start, index, size):
-    """Put `index` where it belongs in a heap of `size`: at `start`, or below."""
+    """Put `index` where it belongs in a heap of `size`, the best first: at `start`, or below."""
     moved: T.int32 = index
     hole: T.int32 = start
     child: T.int32 = 2 * hole + 1
     while child < size:
-        if child + 1 < size:  # noqa: SIM102  # `and` would read what is not there
-            if is_before(logits, image, waiting[child + 1], waiting[child]):
+        better: T.int32 = waiting[child]
+        if child + 1 < size:
+            other: T.int32 = waiting[child + 1]
+            if is_before(logits[image, other], other, logits[image, better], better):
                 child += 1
-        if is_before(logits, image, waiting[child], moved):
-            waiting[hole] = waiting[child]
+                better = other
+        if is_before(logits[image, better], better, logits[image, moved], moved):
+            waiting[hole] = better
             hole = child
             child = 2 * hole + 1
         else:

@@ -1,9 +1,10 @@
 """Boxes from the deltas and logits of a detector's anchors: above a threshold, suppressed by class, sorted.
 
-Few of the anchors' classes pass the threshold, so only what passes is looked at twice. All logits are
-compared once, without a branch. Those above the threshold wait in a heap, best first, and leave it only until
-enough boxes are found: to take the best of all classes, one after the other, gives what suppressing within
-each class and sorting the rest would. A box is decoded, and its score computed, when it leaves the heap.
+Logits are many and detections few, so all logits are looked at once, for the best class of each anchor.
+Anchors with a class above the threshold wait in a heap, the best first. The first one's box is decoded and
+compared with those found; then the anchor waits again, with its next class. So classes come one after the
+other as if all had been sorted, and what follows the last detection is never sorted. To take the best of all
+classes in turn gives what suppressing within each class, and sorting the rest, would.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import no_type_check
 from tvm.script import tirx as T
 from tvm.tirx import PrimFunc
 
-from schedules.detection_steps import clipped, decode, is_inside, overlaps, settle
+from schedules.detection_steps import clipped, decode, is_inside, overlaps, seek, settle
 from schedules.kernel import Workload, mark
 
 KIND = "detections"
@@ -43,7 +44,7 @@ def define(batch: int, anchors: int, classes: int, rules: Rules) -> PrimFunc:
     - boxes float32 [batch, K, 4] (x1, y1, x2, y2), clipped to 0..1; scores float32 [batch, K]; labels
       int32 [batch, K] from 0, without the background; count int32 [batch]: the rows that hold a detection,
       best first. The others are zero, with label -1
-    - waiting int32 [anchors * classes + 1]: a workspace
+    - waiting int32 [anchors]: a workspace
 
     Of equal logits the lower anchor comes first, then the lower class. A box with no part inside the image is
     no detection; boxes overlap as they are before they are clipped.
@@ -63,24 +64,29 @@ def define(batch: int, anchors: int, classes: int, rules: Rules) -> PrimFunc:
         scores: T.Buffer((batch, most), "float32"),
         labels: T.Buffer((batch, most), "int32"),
         count: T.Buffer((batch,), "int32"),
-        waiting: T.Buffer((anchors * classes + 1,), "int32"),
+        waiting: T.Buffer((anchors,), "int32"),
     ):
         T.func_attr({"tirx.noalias": True})
         with T.sblock("root"):
             for image in range(batch):
                 size: T.int32 = 0
-                for anchor, label in T.grid(anchors, classes):
-                    at: T.int32 = anchor * width + 1 + label
-                    waiting[size] = at
-                    size += T.cast(logits[image, at] > threshold, "int32")
+                after = T.alloc_local((1,), "int32")
+                for anchor in range(anchors):
+                    seek(logits, image, anchor, width, T.infinity("float32"), -1, threshold, after)
+                    waiting[size] = after[0]
+                    size += T.cast(after[0] >= 0, "int32")
                 for turn in range(T.truncdiv(size, 2)):
                     parent: T.int32 = T.truncdiv(size, 2) - 1 - turn
                     settle(logits, image, waiting, parent, waiting[parent], size)
                 found: T.int32 = 0
                 while size > 0 and found < most:
                     best: T.int32 = waiting[0]
-                    size -= 1
-                    settle(logits, image, waiting, 0, waiting[size], size)
+                    value: T.float32 = logits[image, best]
+                    seek(logits, image, T.truncdiv(best, width), width, value, best, threshold, after)
+                    if after[0] < 0:
+                        size -= 1
+                        after[0] = waiting[size]
+                    settle(logits, image, waiting, 0, after[0], size)
                     label: T.int32 = T.truncmod(best, width) - 1
                     decode(deltas, priors, image, T.truncdiv(best, width), boxes, found, by_centre, by_size)
                     is_new: T.bool = is_inside(boxes, image, found)
@@ -90,7 +96,7 @@ def define(batch: int, anchors: int, classes: int, rules: Rules) -> PrimFunc:
                             is_new = not overlaps(boxes, image, found, other, overlap)
                         other += 1
                     if is_new:
-                        scores[image, found] = T.float32(1) / (T.float32(1) + T.exp(-logits[image, best]))
+                        scores[image, found] = T.float32(1) / (T.float32(1) + T.exp(-value))
                         labels[image, found] = label
                         found += 1
                 count[image] = found

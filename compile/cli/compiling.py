@@ -37,7 +37,11 @@ Examples:
 @click.option("--cpu", metavar="CORE", help="See `armature cores`.  [default: generic]")
 @click.option("--board", metavar="BOARD", help="Its biggest core instead; see `armature boards`.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder.  [default: MODEL-CORE]")
-@click.option("--weights", metavar="SOURCE", help="imagenet, a .pth or .safetensors file, or random:SEED.")
+@click.option(
+    "--weights",
+    metavar="SOURCE",
+    help="A name (`armature models`), a .pth or .safetensors file, or random:SEED.",
+)
 @click.option("--input", "inputs", multiple=True, metavar="NAME=SHAPE", help="As in image=1x3x224x224.")
 @click.option("--arg", "args", multiple=True, metavar="NAME=VALUE", help="As in width=0.5.")
 @tuning_log_option

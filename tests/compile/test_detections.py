@@ -183,7 +183,7 @@ def test_the_workspace_is_in_the_plan():
     case = CASES["more than fit"]
     deltas, logits, anchors = drawn(case)
     plan = memory_plan(lowered(Head(case, anchors), deltas, logits), CORE)
-    waiting = 4 * (case.anchors * case.classes + 1)
+    waiting = 4 * case.anchors
     assert waiting <= plan.arena_bytes < waiting + 64
     assert plan.separate_bytes == 4 * (case.most * (4 + 1 + 1) + 1)
 
