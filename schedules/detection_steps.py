@@ -46,7 +46,7 @@ def seek(logits, image, anchor, width, value, index, threshold, found):
     found[0] = -1
     for label in range(width - 1):
         at: T.int32 = anchor * width + 1 + label
-        # Two questions, since `and` would ask both, and the second is seldom asked.
+        # Two questions: of `and` TVM does not promise that the second is asked only where it has to be.
         if logits[image, at] > best:  # noqa: SIM102
             if is_before(value, index, logits[image, at], at):
                 best = logits[image, at]

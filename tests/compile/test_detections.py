@@ -11,9 +11,14 @@ import torch
 from torch import nn
 
 from compile.build import memory_plan
-from compile.detections import detections, logit
+from compile.converters import import_program
+from compile.detections import OUTPUTS, detections, logit
+from compile.frontend import trace
+from compile.lower import lower
+from compile.source import Source
+from compile.tuning.task import tasks_of
 from tests.boards import run_network
-from tests.compile.test_lower import CORE, lowered
+from tests.compile.test_lower import CORE, kinds, lowered
 
 
 @dataclass(frozen=True)
@@ -186,6 +191,42 @@ def test_the_workspace_is_in_the_plan():
     waiting = 4 * case.anchors
     assert waiting <= plan.arena_bytes < waiting + 64
     assert plan.separate_bytes == 4 * (case.most * (4 + 1 + 1) + 1)
+
+
+def test_there_is_nothing_to_tune():
+    deltas, logits, anchors = drawn(CASES["few"])
+    program = torch.export.export(Head(CASES["few"], anchors), (deltas, logits))
+    assert tasks_of({"head": import_program(program)}, CORE) == []
+
+
+class Own(nn.Module):
+    """A user's detector: an anchor for each pixel of its only level."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deltas, self.logits = (nn.Conv2d(3, channels, 4, 4) for channels in (4, 3))
+        self.register_buffer("anchors", torch.rand(64, 4, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        deltas, logits = (
+            layer(image).permute(0, 2, 3, 1).reshape(len(image), 64, -1)
+            for layer in (self.deltas, self.logits)
+        )
+        return dict(zip(OUTPUTS, detections(deltas, logits, self.anchors, 0.4, 0.5, 9), strict=True))
+
+
+def test_an_exported_network_may_use_it(tmp_path):
+    program = torch.export.export(Own().eval(), (torch.randn(1, 3, 32, 32),))
+    torch.export.save(program, tmp_path / "own.pt2")
+    traced = trace(Source(str(tmp_path / "own.pt2")))
+    assert traced.task == "detect"
+    assert [(output.name, output.shape) for output in traced.outputs] == [
+        ("boxes", (1, 9, 4)),
+        ("scores", (1, 9)),
+        ("labels", (1, 9)),
+        ("count", (1,)),
+    ]
+    assert kinds(lower(traced.relax(), CORE))["detections"] == 1
 
 
 def test_it_is_an_operator_of_pytorchs():
