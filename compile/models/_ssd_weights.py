@@ -94,9 +94,7 @@ PERSON = WeightSource(
     trained_for="num_classes=1, padding=same",
     args={"num_classes": "1", "padding": "same"},
     input_shape=(1, 3, 300, 300),
-    preprocess=Preprocess(
-        size=(300, 300), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), resize=300, fit="stretch"
-    ),
+    preprocess=Preprocess(size=(300, 300), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), fit="stretch"),
     labels="person",
     read=read_ssdlite_graph,
 )
