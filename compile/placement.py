@@ -24,7 +24,8 @@ OUTSIDE = 255
 class Placement:
     """An image of `image` pixels, resized to `resized`, with its top left corner at `offset` of the input.
 
-    The input has `input` pixels. All are (width, height) or (x, y). A negative offset means that the image is cropped.
+    The input has `input` pixels. All are (width, height) or (x, y). Where the offset is negative the image
+    is cropped.
     """
 
     image: Size
