@@ -24,12 +24,12 @@ from torch.utils._pytree import tree_unflatten
 from tvm import ir
 
 from compile.converters import import_program
-from compile.detections import OUTPUTS as DETECTION_OUTPUTS
 from compile.export import export_module, require_static, try_inputs, unsupported
 from compile.models import ModelEntry, build_model, find_model
 from compile.models._arguments import convert_arguments
 from compile.preprocess import Preprocess
 from compile.source import Shape, Source, TensorInfo, spell
+from compile.tasks import TASKS, task_of_outputs
 from compile.weights import load_weights
 from targets.errors import UserError
 
@@ -253,15 +253,14 @@ def _tensors(program: ExportedProgram, names: Sequence[Any]) -> tuple[TensorInfo
 
 def _task(program: ExportedProgram) -> str:
     outputs = _outputs(program)
-    if tuple(output.name for output in outputs) == DETECTION_OUTPUTS:
-        return "detect"
-    return "classify" if len(outputs) == 1 and len(outputs[0].shape) == 2 else "tensors"
+    return task_of_outputs([output.name for output in outputs], [output.shape for output in outputs]).name
 
 
 def _image_steps(program: ExportedProgram) -> Preprocess | None:
     inputs = _inputs(program)
     is_image = len(inputs) == 1 and len(inputs[0].shape) == 4 and inputs[0].shape[1] == 3
-    return Preprocess().for_input(inputs[0].shape) if is_image else None
+    fit = TASKS[_task(program)].fit
+    return Preprocess(fit=fit).for_input(inputs[0].shape) if is_image else None
 
 
 def _flat(outputs: Any) -> list[torch.Tensor]:

@@ -74,11 +74,11 @@ def _crop(image: Size, target: Size, shorter: int) -> tuple[Size, Size]:
     return resized, (-left, -top)
 
 
-def _stretch(image: Size, target: Size, shorter: int) -> tuple[Size, Size]:  # noqa: ARG001
+def _stretch(_image: Size, target: Size, _shorter: int) -> tuple[Size, Size]:
     return target, (0, 0)
 
 
-def _letterbox(image: Size, target: Size, shorter: int) -> tuple[Size, Size]:  # noqa: ARG001
+def _letterbox(image: Size, target: Size, _shorter: int) -> tuple[Size, Size]:
     """As large as it fits, in the middle."""
     scale = min(after / before for before, after in zip(image, target, strict=True))
     width, height = (max(1, round(scale * before)) for before in image)

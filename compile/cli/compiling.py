@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from rich.markup import escape
 
-from compile.cli import show
+from compile.cli import show, show_answers
 from compile.cli.console import FAILED, Script, print_json, print_parts, screen, stage
 from compile.cli.options import chosen_core, json_option, pairs, shapes, tuning_log_option
 from compile.cli.running import run_validation
@@ -76,14 +76,14 @@ def compile_command(
     bundle = compile_model(Source(model, values, weights, extents), core, folder, stage, lowering)
     for record in scheduler.unfit:
         screen.print(f"[yellow]warning:[/] tuning record does not apply: {escape(record)}", soft_wrap=True)
-    report = run_validation(bundle, device, None, None) if device else None
+    report = run_validation(bundle, device) if device else None
     if as_json:
         document = {"bundle": str(folder), "manifest": str(folder / MANIFEST), "core": core.name}
         print_json({**document, **({"validation": report.to_json()} if report else {})})
     else:
         print_parts(show.bundle(bundle))
         if report:
-            print_parts(show.report(report))
+            print_parts(show_answers.report(report))
     if report and not report.passed:
         sys.exit(FAILED)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,6 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from compile.bundle import Bundle
-    from compile.classify import Guess
-    from compile.validate import Comparison, Report
 
 
 Parts = Iterator[object]
@@ -54,73 +51,6 @@ def _by_kind(kernels: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str
     for kernel in kernels:
         kinds.setdefault(kernel["kind"], []).append(kernel)
     return kinds
-
-
-def report(found: Report) -> Parts:
-    """A line per input, then the totals."""
-    table = make_table(
-        "input", "label", "PyTorch", "device", "top-5 agree", "max error", "", right=("label", "max error")
-    )
-    for row in found.comparisons:
-        table.add_row(
-            row.input,
-            "-" if row.label is None else str(row.label),
-            _first(row.reference_top5),
-            _first(row.device_top5),
-            _agreement(row),
-            _error(row.max_abs_error, row.agreement),
-            "ok" if row.passed else "[bold red]DIFFERS[/]",
-        )
-    yield table
-    total = len(found.comparisons)
-    if found.comparisons[0].device_top5 is not None:
-        yield (f"top-1 equal to PyTorch's: {found.same_top1} of {total}")
-    for first in (1, 5):
-        device, reference = found.correct("device", first), found.correct("reference", first)
-        if device is not None:
-            yield (f"top-{first} correct: {device} of {found.labelled} (PyTorch: {reference})")
-    yield (
-        f"largest error: {_error(found.max_abs_error, found.agreement)}, on {found.device}, "
-        f"compiled for {found.core}"
-    )
-    yield (
-        "[bold green]validated[/]"
-        if found.passed
-        else "[bold red]not valid[/]: outputs differ from PyTorch's"
-    )
-
-
-def _error(largest: float, agreement: float | None) -> str:
-    """The largest difference, and what part of whole numbers is equal if there are any."""
-    equal = [] if agreement is None else [f"{100 * agreement:.3f}% equal"]
-    return ", ".join([f"{largest:.1e}", *equal] if largest or not equal else equal)
-
-
-def _first(top5: Sequence[int] | None) -> str:
-    return "-" if top5 is None else str(top5[0])
-
-
-def _agreement(row: Comparison) -> str:
-    if row.reference_top5 is None or row.device_top5 is None:
-        return "-"
-    return f"{len(set(row.reference_top5) & set(row.device_top5))}/{len(row.reference_top5)}"
-
-
-def guesses(images: Sequence[Path], found: Sequence[Sequence[Guess]]) -> Parts:
-    """The likeliest classes of each image."""
-    for image, ranked in zip(images, found, strict=True):
-        table = make_table(str(image), "", "class", right=("",))
-        for guess in ranked:
-            table.add_row(guess.name, f"{guess.probability:.3f}", str(guess.label))
-        yield table
-
-
-def guesses_document(images: Sequence[Path], found: Sequence[Sequence[Guess]]) -> list[dict[str, Any]]:
-    """The same, JSON-ready."""
-    return [
-        {"input": str(image), "classes": [vars(guess) for guess in ranked]}
-        for image, ranked in zip(images, found, strict=True)
-    ]
 
 
 def cores(rows: Sequence[Mapping[str, Any]]) -> Parts:

@@ -31,7 +31,7 @@ _HEAD_CHANNELS = 256
 _ASPP_RATES = (6, 12, 18)
 
 
-@register_model(task="segment", input_shape=_INPUT, paper=_PAPER, preprocess=_STEPS)
+@register_model(task="segment", input_shape=_INPUT, paper=_PAPER, preprocess=_STEPS, labels="voc")
 def deeplabv3_mobilenet_v1(
     num_classes: int = 21, output_stride: OutputStride = 16, aspp: bool = True
 ) -> nn.Module:
@@ -44,7 +44,7 @@ def deeplabv3_mobilenet_v1(
     return DeepLabV3(features, 1024, num_classes, _rates(output_stride, aspp))
 
 
-@register_model(task="segment", input_shape=_INPUT, paper=_PAPER, preprocess=_STEPS)
+@register_model(task="segment", input_shape=_INPUT, paper=_PAPER, preprocess=_STEPS, labels="voc")
 def deeplabv3_mobilenet_v2(
     num_classes: int = 21, output_stride: OutputStride = 16, aspp: bool = False
 ) -> nn.Module:
@@ -58,7 +58,7 @@ def deeplabv3_mobilenet_v2(
     return DeepLabV3(features, 320, num_classes, _rates(output_stride, aspp))
 
 
-@register_model(task="segment", input_shape=_INPUT, paper=_PAPER, preprocess=_STEPS)
+@register_model(task="segment", input_shape=_INPUT, paper=_PAPER, preprocess=_STEPS, labels="voc")
 def deeplabv3_resnet101(
     num_classes: int = 21, output_stride: OutputStride = 16, aspp: bool = True
 ) -> nn.Module:

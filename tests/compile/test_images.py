@@ -123,7 +123,7 @@ def test_no_images_is_an_error(tmp_path):
 def test_foolboxs_imagenet_images_are_the_default():
     samples = find_images(default_images("classify"))
     assert len(samples) == 20
-    assert all(sample.label is not None for sample in samples)
+    assert all(sample.truth is not None for sample in samples)
     assert default_images("segment") is None
 
 
@@ -146,5 +146,5 @@ def test_imagenet_has_its_thousand_classes_in_order():
 
 
 def test_an_unknown_label_set_is_named():
-    with pytest.raises(UserError, match="'coco'"):
-        labels("coco")
+    with pytest.raises(UserError, match="'zoo'"):
+        labels("zoo")

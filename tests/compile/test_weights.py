@@ -54,7 +54,7 @@ def _same(a, b):
 def test_trained_weights_tell_what_is_on_the_images():
     module = build_model(ENTRY, {})
     assert "b0353104" in load_weights(module, "imagenet", ENTRY, ENTRY.input_shape)
-    samples = {sample.label: sample.path for sample in find_images(default_images("classify"))}
+    samples = {sample.truth: sample.path for sample in find_images(default_images("classify"))}
     chosen = (251, 471, 990)  # dalmatian, cannon, buckeye
     with torch.no_grad():
         found = [

@@ -1,4 +1,4 @@
-"""Finding the images to run, and the class of each where the layout tells.
+"""Images, and the class of each where the layout tells.
 
 Understood: one image, a folder of images, ImageNet's `LABEL/xxx.jpg`, and foolbox's `imagenet_NN_LABEL.jpg`.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+from compile.datasets.sample import Sample
 from compile.labels import class_index
 from targets.errors import UserError
 
@@ -18,14 +18,6 @@ _SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", "
 _LABELLED_NAME = re.compile(r"imagenet_\d+_(\d+)")
 # foolbox keeps these beside its ImageNet images; their labels mean other classes.
 _OTHER_SETS = re.compile(r"(cifar10|cifar100|mnist|fashionMNIST)_\d+_\d+")
-
-
-@dataclass(frozen=True)
-class Sample:
-    """An image file and the index of its class, None where it is not known."""
-
-    path: Path
-    label: int | None
 
 
 def find_images(path: str | Path, label_set: str | None = "imagenet") -> list[Sample]:
