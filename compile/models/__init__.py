@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from compile.models._arguments import convert_arguments
 from compile.models._cost import Cost, model_cost
 from compile.preprocess import Preprocess
+from compile.tasks import TASKS
 from compile.weights import WeightSource
 from targets.errors import UserError
 
@@ -82,13 +83,16 @@ def register_model(
     weights: Mapping[str, WeightSource] | None = None,
     labels: str | None = None,
 ) -> Callable[[Factory], Factory]:
-    """Register the decorated function, which returns the network, under its own name."""
+    """Register the decorated function, which returns the network, under its own name.
+
+    Without `preprocess` images become inputs as its task has it.
+    """
 
     def register(factory: Factory) -> Factory:
         name = factory.__name__
         if name in _REGISTRY:
             raise ValueError(f"two models are named {name}")
-        steps = (preprocess or Preprocess()).for_input(input_shape)
+        steps = (preprocess or Preprocess(fit=TASKS[task].fit)).for_input(input_shape)
         _REGISTRY[name] = ModelEntry(name, task, factory, input_shape, steps, labels, paper, weights or {})
         return factory
 

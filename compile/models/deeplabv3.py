@@ -14,13 +14,10 @@ from compile.models._layers import conv_bn
 from compile.models.mobilenet_v1 import mobilenet_v1_features
 from compile.models.mobilenet_v2 import mobilenet_v2_features
 from compile.models.resnet import ResNetFeatures
-from compile.preprocess import Preprocess
 
 OutputStride = Literal[16, 8]
 
 _INPUT = (1, 3, 513, 513)
-# The authors evaluate whole images, padded to 513 with the mean.
-_STEPS = Preprocess(fit="letterbox")
 _PAPER = (
     "Chen et al., Rethinking Atrous Convolution for Semantic Image Segmentation, 2017; "
     "Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, CVPR 2018"
@@ -31,7 +28,7 @@ _HEAD_CHANNELS = 256
 _ASPP_RATES = (6, 12, 18)
 
 
-@register_model(task="segment", input_shape=_INPUT, paper=_PAPER, preprocess=_STEPS, labels="voc")
+@register_model(task="segment", input_shape=_INPUT, paper=_PAPER, labels="voc")
 def deeplabv3_mobilenet_v1(
     num_classes: int = 21, output_stride: OutputStride = 16, aspp: bool = True
 ) -> nn.Module:
@@ -44,7 +41,7 @@ def deeplabv3_mobilenet_v1(
     return DeepLabV3(features, 1024, num_classes, _rates(output_stride, aspp))
 
 
-@register_model(task="segment", input_shape=_INPUT, paper=_PAPER, preprocess=_STEPS, labels="voc")
+@register_model(task="segment", input_shape=_INPUT, paper=_PAPER, labels="voc")
 def deeplabv3_mobilenet_v2(
     num_classes: int = 21, output_stride: OutputStride = 16, aspp: bool = False
 ) -> nn.Module:
@@ -58,7 +55,7 @@ def deeplabv3_mobilenet_v2(
     return DeepLabV3(features, 320, num_classes, _rates(output_stride, aspp))
 
 
-@register_model(task="segment", input_shape=_INPUT, paper=_PAPER, preprocess=_STEPS, labels="voc")
+@register_model(task="segment", input_shape=_INPUT, paper=_PAPER, labels="voc")
 def deeplabv3_resnet101(
     num_classes: int = 21, output_stride: OutputStride = 16, aspp: bool = True
 ) -> nn.Module:

@@ -94,4 +94,5 @@ def answer(outputs: Arrays, view: View) -> Answer:
     return Answer({"classes": rows}, draw_classes(view.picture, classes, names))
 
 
+# DeepLab's authors evaluate whole images, padded with the mean.
 SEGMENT = Task("segment", ("classes",), "letterbox", find_masks, compare, totals, answer)
