@@ -27,11 +27,14 @@ def try_inputs(name: str, module: nn.Module, inputs: Mapping[str, Shape]) -> Non
         ) from error
 
 
-def export_module(name: str, module: nn.Module, inputs: Mapping[str, Shape]) -> ExportedProgram:
-    """The network traced for float32 inputs of these shapes; UserError naming what cannot be traced."""
+def export_module(
+    name: str, module: nn.Module, inputs: Mapping[str, Shape], dtype: torch.dtype = torch.float32
+) -> ExportedProgram:
+    """The network traced for inputs of these shapes; UserError naming what cannot be traced."""
     try:
         with _quiet_torch():
-            program = torch.export.export(module, tuple(torch.zeros(shape) for shape in inputs.values()))
+            zeros = tuple(torch.zeros(shape, dtype=dtype) for shape in inputs.values())
+            program = torch.export.export(module, zeros)
     except Exception as error:  # torch.export documents no common base of what it raises
         raise unsupported(name, error) from error
     require_static(name, program)

@@ -5,6 +5,7 @@ A registered name, `package.module:callable` or a .pt2 file becomes an ExportedP
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib
 import inspect
@@ -25,10 +26,11 @@ from tvm import ir
 
 from compile.converters import import_program
 from compile.export import export_module, require_static, try_inputs, unsupported
+from compile.frames import FromFrames
 from compile.models import ModelEntry, build_model, find_model
 from compile.models._arguments import convert_arguments
 from compile.preprocess import Preprocess
-from compile.source import Shape, Source, TensorInfo, spell
+from compile.source import FRAMES, Shape, Source, TensorInfo, spell
 from compile.tasks import TASKS, task_of_outputs
 from compile.weights import load_weights
 from targets.errors import UserError
@@ -92,11 +94,30 @@ def trace(source: Source) -> Traced:
     Raises UserError when there is no such network, its weights or inputs do not fit, or it cannot be
     exported.
     """
+    traced = _trace(source)
+    return _taking_frames(traced) if source.input_format == FRAMES else traced
+
+
+def _trace(source: Source) -> Traced:
     if source.model.endswith(".pt2"):
         return _from_file(source)
     if ":" in source.model:
         return _from_callable(source)
     return _from_registry(source)
+
+
+def _taking_frames(traced: Traced) -> Traced:
+    """The same network, but that its image is uint8 (N, H, W, 3)."""
+    steps = traced.preprocess
+    if steps is None:
+        raise UserError(f"{traced.name} takes no image, so --input-format {FRAMES} does not apply.")
+    (image,) = traced.inputs
+    batch, channels, height, width = image.shape
+    module = FromFrames(traced.program.module(), steps)
+    program = export_module(traced.name, module, {image.name: (batch, height, width, channels)}, torch.uint8)
+    frames = dataclasses.replace(steps, format=FRAMES)
+    inputs = tuple(dataclasses.replace(tensor, name=image.name) for tensor in _inputs(program))
+    return dataclasses.replace(traced, program=program, inputs=inputs, preprocess=frames)
 
 
 def _from_registry(source: Source) -> Traced:

@@ -12,7 +12,7 @@ from compile.bundle import FORMAT
 from compile.frontend import Traced
 from compile.lower import Lowered
 from compile.passes.schedule_kernels import Kernel
-from compile.source import Source, TensorInfo, spell
+from compile.source import FRAMES, Source, TensorInfo, spell
 from targets.cores import Core
 
 _PACKAGES = ("apache-tvm", "apache-tvm-ffi", "torch", "numpy", "ziglang")
@@ -25,7 +25,7 @@ def describe(source: Source, traced: Traced, lowered: Lowered, core: Core) -> di
         "format": FORMAT,
         "model": traced.name,
         "task": traced.task,
-        "inputs": [_tensor(tensor) for tensor in traced.inputs],
+        "inputs": [_tensor(tensor, _layout(traced)) for tensor in traced.inputs],
         "outputs": [_tensor(tensor) for tensor in traced.outputs],
         "preprocess": traced.preprocess.to_json() if traced.preprocess else None,
         "labels": traced.labels,
@@ -43,9 +43,17 @@ def describe(source: Source, traced: Traced, lowered: Lowered, core: Core) -> di
     }
 
 
-def _tensor(tensor: TensorInfo) -> dict[str, Any]:
-    layout = "NCHW" if len(tensor.shape) == 4 else None
-    return {**asdict(tensor), "shape": list(tensor.shape), "layout": layout}
+def _tensor(tensor: TensorInfo, layout: str = "NCHW") -> dict[str, Any]:
+    return {
+        **asdict(tensor),
+        "shape": list(tensor.shape),
+        "layout": layout if len(tensor.shape) == 4 else None,
+    }
+
+
+def _layout(traced: Traced) -> str:
+    """Of the input."""
+    return "NHWC" if traced.preprocess and traced.preprocess.format == FRAMES else "NCHW"
 
 
 def _kernel(kernel: Kernel) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from compile.placement import FITS, Fit, Placement, place
+from compile.source import FLOATS, FRAMES, InputFormat
 from targets.errors import UserError
 
 # What Pillow raises on files that are not images, or are damaged or absurdly large.
@@ -29,7 +30,8 @@ class Preprocess:
 
     `size` is the input's (height, width). `resize` is the image's shorter side before a crop, no smaller than
     `size`; the other fits do not use it. `mean` and `std` are per channel, R, G, B, on the scale 0 to 1; the
-    defaults are ImageNet's, as torchvision's weights expect them. A letterbox is padded with the mean.
+    defaults are ImageNet's, as torchvision's weights expect them. A letterbox is padded with the mean. Where
+    `format` is FRAMES the network itself divides and normalises.
     """
 
     resize: int = 256
@@ -37,6 +39,7 @@ class Preprocess:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     fit: Fit = "crop"
+    format: InputFormat = FLOATS
 
     def __post_init__(self) -> None:
         if self.fit not in FITS:
@@ -60,8 +63,8 @@ class Preprocess:
         """Where an image of that size lies in the input."""
         return place(self.fit, (width, height), (self.size[1], self.size[0]), self.resize)
 
-    def apply(self, image: str | Path | Image.Image) -> npt.NDArray[np.float32]:
-        """The input tensor of an image: float32, NCHW, (1, 3, H, W).
+    def apply(self, image: str | Path | Image.Image) -> npt.NDArray[Any]:
+        """The input tensor of an image: float32, NCHW, (1, 3, H, W), or of FRAMES uint8 (1, H, W, 3).
 
         Raises UserError, naming the file, when it is missing or not an image.
         """
@@ -69,6 +72,8 @@ class Preprocess:
         placed = self.place(*picture.size)
         canvas = Image.new("RGB", placed.input, tuple(round(255 * value) for value in self.mean))
         canvas.paste(picture.resize(placed.resized, Image.Resampling.BILINEAR), placed.offset)
+        if self.format == FRAMES:
+            return np.array(canvas)[np.newaxis]
         pixels = np.asarray(canvas, dtype=np.float32) / np.float32(255)
         pixels = (pixels - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
         return np.ascontiguousarray(pixels.transpose(2, 0, 1)[np.newaxis])
@@ -81,6 +86,7 @@ class Preprocess:
             "size": list(self.size),
             "mean": list(self.mean),
             "std": list(self.std),
+            "format": self.format,
         }
 
     @classmethod
@@ -90,7 +96,7 @@ class Preprocess:
         mean_r, mean_g, mean_b = data["mean"]
         std_r, std_g, std_b = data["std"]
         mean, std = (mean_r, mean_g, mean_b), (std_r, std_g, std_b)
-        return cls(data["resize"], (height, width), mean, std, data["fit"])
+        return cls(data["resize"], (height, width), mean, std, data["fit"], data["format"])
 
 
 def open_image(path: str | Path) -> Image.Image:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Shape = tuple[int, ...]
+
+InputFormat = Literal["float32-nchw", "uint8-nhwc"]
+"""What an image is to the library: normalised numbers by channel, or pixels as a camera gives them."""
+
+FLOATS: InputFormat = "float32-nchw"
+FRAMES: InputFormat = "uint8-nhwc"
 
 
 @dataclass(frozen=True)
@@ -21,22 +27,29 @@ class Source:
     args: Mapping[str, str] = field(default_factory=dict)
     weights: str | None = None
     inputs: Mapping[str, Shape] = field(default_factory=dict)
+    input_format: InputFormat = FLOATS
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready description, which `from_json` takes back."""
         inputs = {name: list(shape) for name, shape in self.inputs.items()}
-        return {"model": self.model, "args": dict(self.args), "weights": self.weights, "inputs": inputs}
+        return {
+            "model": self.model,
+            "args": dict(self.args),
+            "weights": self.weights,
+            "inputs": inputs,
+            "input_format": self.input_format,
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Source:
         """The Source that `to_json` described."""
         inputs = {name: tuple(shape) for name, shape in data["inputs"].items()}
-        return cls(data["model"], data["args"], data["weights"], inputs)
+        return cls(data["model"], data["args"], data["weights"], inputs, data["input_format"])
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """An input or output of a network: layout as the user has it (NCHW for images)."""
+    """An input or output of a network: layout as the user has it (NCHW for images, or see InputFormat)."""
 
     name: str
     shape: Shape
@@ -46,10 +59,13 @@ class TensorInfo:
 def random_inputs(inputs: Sequence[TensorInfo], count: int) -> list[tuple[NDArray[Any], ...]]:
     """`count` sets of inputs of these shapes and types, always the same, where no image can be had."""
     generator = np.random.default_rng(0)
-    return [
-        tuple(generator.standard_normal(tensor.shape).astype(tensor.dtype) for tensor in inputs)
-        for _ in range(count)
-    ]
+    return [tuple(_random(generator, tensor) for tensor in inputs) for _ in range(count)]
+
+
+def _random(generator: np.random.Generator, tensor: TensorInfo) -> NDArray[Any]:
+    if tensor.dtype == "uint8":
+        return generator.integers(0, 256, tensor.shape, np.uint8)
+    return generator.standard_normal(tensor.shape).astype(tensor.dtype)
 
 
 def spell(shape: Sequence[int]) -> str:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import click
 from rich.markup import escape
@@ -14,6 +15,7 @@ from compile.cli import show, show_answers
 from compile.cli.console import FAILED, Script, print_json, print_parts, screen, stage
 from compile.cli.options import chosen_core, json_option, pairs, shapes, tuning_log_option
 from compile.cli.running import run_validation
+from compile.source import FLOATS, InputFormat, Source
 from targets.cores import find_core
 
 COMPILE_HELP = """Compile MODEL into a bundle: a library for one ARM core, and what runs it.
@@ -28,6 +30,7 @@ Examples:
   compile my_project.nets:small --input image=1x3x96x96 --cpu cortex-a53
   compile exported.pt2 --cpu cortex-a76 --validate emulated
   compile mobilenet_v2 --board rpi4
+  compile mobilenet_v2 --input-format uint8-nhwc --cpu cortex-a53
 """
 
 
@@ -44,6 +47,13 @@ Examples:
 )
 @click.option("--input", "inputs", multiple=True, metavar="NAME=SHAPE", help="As in image=1x3x224x224.")
 @click.option("--arg", "args", multiple=True, metavar="NAME=VALUE", help="As in width=0.5.")
+@click.option(
+    "--input-format",
+    type=click.Choice(get_args(InputFormat)),
+    default=FLOATS,
+    show_default=True,
+    help="What the library takes for an image: uint8-nhwc is a camera's frame, normalised inside.",
+)
 @tuning_log_option
 @click.option("--validate", "device", metavar="DEVICE", help="Validate on this device right after.")
 @json_option
@@ -56,6 +66,7 @@ def compile_command(
     weights: str | None,
     inputs: Sequence[str],
     args: Sequence[str],
+    input_format: InputFormat,
     tuning_log: Path | None,
     device: str | None,
     as_json: bool,
@@ -68,12 +79,12 @@ def compile_command(
         from compile.bundle import MANIFEST
         from compile.lower import lower
         from compile.pipeline import compile_model
-        from compile.source import Source
         from compile.tuning.lookup import TunedScheduler, log_folders
 
         scheduler = TunedScheduler(core, log_folders(tuning_log))
+    source = Source(model, values, weights, extents, input_format)
     lowering = partial(lower, scheduler=scheduler)
-    bundle = compile_model(Source(model, values, weights, extents), core, folder, stage, lowering)
+    bundle = compile_model(source, core, folder, stage, lowering)
     for record in scheduler.unfit:
         screen.print(f"[yellow]warning:[/] tuning record does not apply: {escape(record)}", soft_wrap=True)
     report = run_validation(bundle, device) if device else None
