@@ -50,7 +50,7 @@ class Traced:
     """Where its weights came from, in words."""
     labels: str | None
     preprocess: Preprocess | None
-    """How an image becomes its input; None where its input is no image."""
+    """How an image becomes its input; None where its input is not a single image."""
 
     @property
     def parameters(self) -> int:
@@ -236,7 +236,12 @@ def _traced(
     labels: str | None,
     preprocess: Preprocess | None,
 ) -> Traced:
-    return Traced(name, task, program, _inputs(program), _outputs(program), weights, labels, preprocess)
+    inputs = _inputs(program)
+    if len(inputs) != 1 or inputs[0].shape[0] != 1:
+        preprocess = None
+    if preprocess is None and TASKS[task].needs_image:
+        task = "tensors"
+    return Traced(name, task, program, inputs, _outputs(program), weights, labels, preprocess)
 
 
 def _inputs(program: ExportedProgram) -> tuple[TensorInfo, ...]:

@@ -37,7 +37,9 @@ def predict(bundle: Bundle, device_spec: str, images: Sequence[Path], folder: Pa
     """
     steps, task = bundle.preprocess, TASKS[bundle.manifest["task"]]
     if steps is None:
-        raise UserError(f"{bundle.path} takes no image: `armature validate` compares its outputs.")
+        raise UserError(
+            f"{bundle.path} takes no image, or several at a time: `armature validate` compares its outputs."
+        )
     label_set = bundle.manifest["labels"]
     names = labels(label_set) if label_set else None
     outputs = [row["name"] for row in bundle.manifest["outputs"]]

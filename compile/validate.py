@@ -94,6 +94,7 @@ def validate(
             "bundle": bundle.manifest["files"][LIBRARY],
             "device": device.spec,
             "data": str(data.resolve()) if data else None,
+            "annotations": sum(sample.truth is not None for sample in found.samples),
         }
         with open_journal(resume, subject) as journal:
             resumed = sum(name in journal.done for name in samples)

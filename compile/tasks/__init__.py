@@ -16,8 +16,9 @@ TASKS: dict[str, Task] = {task.name: task for task in (CLASSIFY, DETECT, SEGMENT
 
 
 def task_of_outputs(names: Sequence[str], shapes: Sequence[Sequence[int]]) -> Task:
-    """The task of a network that is not ours, by its outputs: their names, or a single [N, classes]."""
+    """The task of a network that is not ours, by its outputs: as it names them, or a single [N, classes]."""
+    given = [(name, len(shape)) for name, shape in zip(names, shapes, strict=True)]
     for task in TASKS.values():
-        if task.outputs and task.outputs == tuple(names):
+        if task.outputs and list(task.outputs.items()) == given:
             return task
     return CLASSIFY if len(shapes) == 1 and len(shapes[0]) == 2 else TENSORS

@@ -70,4 +70,4 @@ def top_classes(logits: NDArray[Any]) -> list[int]:
     return [int(index) for index in np.argsort(-logits[0], kind="stable")[:RANKS]]
 
 
-CLASSIFY = Task("classify", (), "crop", find, compare, totals, answer)
+CLASSIFY = Task("classify", {}, False, "crop", find, compare, totals, answer)

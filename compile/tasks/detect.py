@@ -89,5 +89,5 @@ def answer(outputs: Arrays, view: View) -> Answer:
     return Answer({"detections": rows}, draw_boxes(view.picture, drawn))
 
 
-OUTPUTS = ("boxes", "scores", "labels", "count")
-DETECT = Task("detect", OUTPUTS, "letterbox", find_boxes, compare, totals, answer)
+OUTPUTS = {"boxes": 3, "scores": 2, "labels": 2, "count": 1}
+DETECT = Task("detect", OUTPUTS, True, "letterbox", find_boxes, compare, totals, answer)

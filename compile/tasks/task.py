@@ -48,14 +48,18 @@ class Answer:
 class Task:
     """What differs between tasks.
 
-    A network that is not ours has this task if its outputs are a dict with the names `outputs`; `fit` is then
-    how an image becomes its input. `compare` takes the sample, its place in the input (None where the input
-    is no image), PyTorch's outputs and the device's; UserError where the truth cannot be read. `totals` takes
-    what was compared, and the dataset.
+    A network that is not ours has this task if its outputs are a dict with the names `outputs`, of as many
+    dimensions. `fit` is how an image becomes the input, unless the network says otherwise. Where the task
+    `needs_image`, a network that does not take a single one is none of its.
+
+    `compare` takes the sample, its place in the input (None where the input is no image), PyTorch's outputs
+    and the device's; UserError where the truth cannot be read. `totals` takes what was compared, and the
+    dataset.
     """
 
     name: str
-    outputs: tuple[str, ...]
+    outputs: Mapping[str, int]
+    needs_image: bool
     fit: Fit
     find: Callable[[Path, str | None], Dataset]
     compare: Callable[[Sample, Placement | None, Arrays, Arrays], Record]

@@ -44,4 +44,4 @@ def answer(outputs: Arrays, view: View) -> Answer:
     return Answer({"outputs": rows})
 
 
-TENSORS = Task("tensors", (), "crop", find, compare, totals, answer)
+TENSORS = Task("tensors", {}, False, "crop", find, compare, totals, answer)

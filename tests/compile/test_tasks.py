@@ -186,6 +186,7 @@ def test_classification_totals():
         (["output"], [(1, 10)], "classify"),
         (["output"], [(1, 8, 8)], "tensors"),
         (["boxes", "scores"], [(1, 9, 4), (1, 9)], "tensors"),
+        (["boxes", "scores", "labels", "count"], [(9, 4), (9,), (9,), ()], "tensors"),
     ],
 )
 def test_outputs_declare_a_task(names, shapes, task):

@@ -285,6 +285,8 @@ def test_results_of_another_bundle_are_refused(
         armature("validate", segmenter, "--data", images, "--resume", results), "another bundle", "--resume"
     )
     check(armature("validate", detector, "--data", images / "one.png", "--resume", results), "another data")
+    _save(images / "annotations.json", _coco(tmp_path))
+    check(armature("validate", detector, "--data", images, "--resume", results), "another annotations")
     check(armature("validate", detector, "--resume", _save(tmp_path / "x", "text\n")), "no results")
     check(armature("validate", detector, "--resume", results / "below"), "Cannot write")
 
@@ -366,3 +368,13 @@ def test_other_outputs_are_summed_up(armature: Armature, tmp_path: Path) -> None
     (found,) = document(armature("run", tmp_path / "map", "--input", image, "--json"))
     assert found["outputs"][0]["shape"] == [1, 24, 24] and "picture" not in found
     assert "uint8" in armature("run", tmp_path / "map", "--input", image).stdout
+
+
+def test_several_images_at_a_time_are_compared_as_numbers(armature: Armature, tmp_path: Path) -> None:
+    made = armature(
+        *("compile", "tests.e2e.colours:Boxes", "--input", "image=2x3x64x64"),
+        *("--cpu", "cortex-a53", "-o", tmp_path / "two", "--validate", "emulated", "--json"),
+    )
+    assert made.exit_code == 0, made.stderr
+    assert document(made)["validation"]["task"] == "tensors"
+    check(armature("run", tmp_path / "two", "--input", "x.jpg"), "takes no image, or several")
