@@ -11,7 +11,7 @@ from typing import Any
 from compile.bundle import LIBRARY, Bundle
 from compile.datasets import Dataset, Sample, default_images
 from compile.frontend import Traced, trace
-from compile.journal import open_journal
+from compile.journal import Journal, open_journal
 from compile.placement import Placement
 from compile.preprocess import Preprocess, open_image
 from compile.source import random_inputs
@@ -84,11 +84,8 @@ def validate(
     device fails.
     """
     traced = retrace(bundle)
-    task = TASKS[traced.task]
     found, read = _inputs(traced, data)
     samples = _named(found.samples[:limit], data)
-    report_progress = progress or (lambda *_: None)
-    failures: dict[str, str] = {}
     with bundle.loaded_on(device_spec) as (device, program):
         subject = {
             "bundle": bundle.manifest["files"][LIBRARY],
@@ -98,19 +95,12 @@ def validate(
         }
         with open_journal(resume, subject) as journal:
             resumed = sum(name in journal.done for name in samples)
-            for done, (name, sample) in enumerate(samples.items()):
-                report_progress(done, len(samples))
-                if name in journal.done:
-                    continue
-                try:
-                    journal.add(name, _compare(traced, sample, read, program))
-                except UserError as error:
-                    failures[name] = str(error)
-            report_progress(len(samples), len(samples))
-            records = {name: journal.done[name] for name in samples if name in journal.done}
+            compare = partial(_compare, traced, read, program)
+            failures = _run(samples, compare, journal, progress or (lambda *_: None))
+    records = {name: journal.done[name] for name in samples if name in journal.done}
     if not records:
         raise UserError(next(iter(failures.values())))
-    totals = task.totals([(samples[name], record) for name, record in records.items()], found)
+    totals = TASKS[traced.task].totals([(samples[name], record) for name, record in records.items()], found)
     return Report(traced.task, device.spec, bundle.core, records, failures, totals, found.unknown, resumed)
 
 
@@ -128,7 +118,26 @@ def retrace(bundle: Bundle) -> Traced:
     return traced
 
 
-def _compare(traced: Traced, sample: Sample, read: Read, program: Program) -> Record:
+def _run(
+    samples: Mapping[str, Sample],
+    compare: Callable[[Sample], Record],
+    journal: Journal,
+    progress: Callable[[int, int], None],
+) -> dict[str, str]:
+    """Compare what the journal lacks; gives why, for those that cannot be."""
+    failures = {}
+    for done, (name, sample) in enumerate(samples.items()):
+        progress(done, len(samples))
+        if name not in journal.done:
+            try:
+                journal.add(name, compare(sample))
+            except UserError as error:
+                failures[name] = str(error)
+    progress(len(samples), len(samples))
+    return failures
+
+
+def _compare(traced: Traced, read: Read, program: Program, sample: Sample) -> Record:
     arrays, placement = read(sample)
     reference = traced.reference(*arrays)
     return TASKS[traced.task].compare(sample, placement, reference, program.run(*arrays))
@@ -159,9 +168,13 @@ def _inputs(traced: Traced, data: Path | None) -> tuple[Dataset, Read]:
 
 
 def _named(samples: Sequence[Sample], data: Path | None) -> dict[str, Sample]:
-    """The samples by their paths in `data`, or where that is a file or not given, by the files' names."""
-    root = data if data and data.is_dir() else None
-    return {str(sample.path.relative_to(root)) if root else sample.path.name: sample for sample in samples}
+    """The samples by their paths in `data`; those that are not in that folder by their whole paths."""
+    if data is None:
+        return {sample.path.name: sample for sample in samples}
+    root = data if data.is_dir() else data.parent
+    paths = [sample.path for sample in samples]
+    names = [path.relative_to(root) if path.is_relative_to(root) else path for path in paths]
+    return {str(name): sample for name, sample in zip(names, samples, strict=True)}
 
 
 def _read_image(steps: Preprocess, sample: Sample) -> tuple[Arrays, Placement]:

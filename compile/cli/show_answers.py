@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
+MOST_ROWS = 100
+"""Of more inputs only those are listed that differ."""
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -32,15 +35,20 @@ class Shown:
 
 
 def report(found: Report) -> Parts:
-    """A line per input, then the totals."""
+    """A line per input, of many only for those that differ; then the totals."""
     shown = SHOWN[found.task]
     table = make_table(
         "input", *shown.compared, "", right=[name for name in shown.compared if name in _NUMBERS]
     )
+    many = len(found.records) > MOST_ROWS
     for name, record in found.records.items():
+        if many and record["passed"]:
+            continue
         cells = (cell(record) for cell in shown.compared.values())
         table.add_row(escape(name), *cells, "ok" if record["passed"] else "[bold red]DIFFERS[/]")
     yield table
+    if many:
+        yield f"not listed, since they pass: {sum(record['passed'] for record in found.records.values())}"
     yield from shown.totals({"images": len(found.records), **found.totals})
     if found.unknown:
         listed = ", ".join(f"{name} ({number})" for name, number in sorted(found.unknown.items()))

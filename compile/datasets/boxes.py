@@ -35,10 +35,6 @@ LAYOUTS: Mapping[str, tuple[Callable[[Path], Path | None], Callable[[Path], Anno
 """How a layout is told, and how what is found is read. The first that fits is taken."""
 
 
-_BACKGROUND = "_background_"
-"""labelme's name for what is no object."""
-
-
 def find_boxes(root: Path, label_set: str | None) -> Dataset:
     """The images at `root` with tuples of Box for truth, as far as there are annotations.
 
@@ -53,7 +49,7 @@ def find_boxes(root: Path, label_set: str | None) -> Dataset:
 
 
 def _dataset(found: Annotations, label_set: str | None) -> Dataset:
-    own = [name for name in found.names if name != _BACKGROUND]
+    own = [name for name in found.names if name != labelme.BACKGROUND]
     find = index_of(label_set, own)
     unknown: Counter[str] = Counter()
     samples = [Sample(image.path, tuple(_boxes(image, find, unknown))) for image in found.images]

@@ -102,6 +102,25 @@ def test_a_damaged_mask_is_named(tmp_path):
         sample.truth.read(6, 8)
 
 
+def test_labelmes_polygons_become_masks(tmp_path):
+    """Later shapes lie on top; what the network does not tell, and what is to be ignored, is void."""
+    _image(tmp_path / "a.jpg")
+    shapes = [
+        {"label": "person", "points": [[0, 0], [3, 5]], "shape_type": "rectangle"},
+        {"label": "sofa", "points": [[2, 0], [3, 0], [3, 5], [2, 5]], "shape_type": "polygon"},
+        {"label": "__ignore__", "points": [[4, 0], [4, 5]], "shape_type": "rectangle"},
+        {"label": "dragon", "points": [[5, 0], [5, 5]], "shape_type": "rectangle"},
+    ]
+    (tmp_path / "a.json").write_text(json.dumps({"shapes": shapes}))
+    found = find_masks(tmp_path, "voc")
+    (sample,) = found.samples
+    assert (sample.truth.read(6, 8) == [15, 15, 18, 18, VOID, VOID, 0, 0]).all()
+    assert found.unknown == {"dragon": 1}
+    own = find_masks(tmp_path, None)
+    assert own.names == ["_background_", "dragon", "person", "sofa"]
+    assert (own.samples[0].truth.read(6, 8) == [2, 2, 3, 3, VOID, 1, 0, 0]).all()
+
+
 def test_label_sets_have_their_classes_in_order():
     coco, voc = labels("coco"), labels("voc")
     assert (len(coco), coco[0], coco[11], coco[79]) == (80, "person", "stop sign", "toothbrush")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from compile.cli import show_answers
 from compile.pictures import colour
 from tests.e2e.conftest import Armature, document, wait_for
 from tests.e2e.test_bad_input import check
@@ -147,6 +148,35 @@ def test_images_without_annotations_are_compared_only(
     assert report["passed"] and report["images"] == 2 and report["labelled"] == 0 and report["ap"] is None
     text = armature("validate", detector, "--data", tmp_path).stdout
     assert "AP" not in text and "validated" in text
+
+
+def test_images_elsewhere_and_of_equal_names(armature: Armature, detector: Path, tmp_path: Path) -> None:
+    one, two = _draw(tmp_path / "a") / "one.png", _draw(tmp_path / "b") / "one.png"
+    described = _coco(tmp_path / "c", ("one.png", "two.png"))
+    described["images"] = [{"id": 0, "file_name": str(one)}, {"id": 1, "file_name": str(two)}]
+    described["annotations"] = [{**described["annotations"][0], "image_id": image} for image in (0, 1)]
+    report = document(
+        armature("validate", detector, "--data", _save(tmp_path / "c" / "x.json", described), "--json")
+    )
+    assert [row["input"] for row in report["inputs"]] == [str(one), str(two)]
+    assert report["ap"] == pytest.approx(1)
+
+
+def test_of_many_inputs_those_that_differ_are_listed(
+    armature: Armature, detector: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(show_answers, "MOST_ROWS", 1)
+    images, results = _draw(tmp_path / "images"), tmp_path / "results.jsonl"
+    run = ("validate", detector, "--data", images, "--resume", results)
+    assert "since they pass: 2" in armature(*run).stdout
+    results.write_text(results.read_text().replace('"passed": true', '"passed": false', 1))
+    failed = armature(*run)
+    assert failed.exit_code == 1
+    assert (
+        "since they pass: 1" in failed.stdout
+        and "one.png" in failed.stdout
+        and "two.png" not in failed.stdout
+    )
 
 
 def test_unreadable_images_are_listed(armature: Armature, detector: Path, tmp_path: Path) -> None:
