@@ -26,7 +26,8 @@ from tvm import ir
 
 from compile.converters import import_program
 from compile.export import export_module, require_static, try_inputs, unsupported
-from compile.frames import FromFrames
+from compile.frames import take_frames
+from compile.labels import labels
 from compile.models import ModelEntry, build_model, find_model
 from compile.models._arguments import convert_arguments
 from compile.preprocess import Preprocess
@@ -94,8 +95,8 @@ def trace(source: Source) -> Traced:
     Raises UserError when there is no such network, its weights or inputs do not fit, or it cannot be
     exported.
     """
-    traced = _trace(source)
-    return _taking_frames(traced) if source.input_format == FRAMES else traced
+    traced = _as_asked(_trace(source), source)
+    return take_frames(traced) if source.input_format == FRAMES else traced
 
 
 def _trace(source: Source) -> Traced:
@@ -106,18 +107,18 @@ def _trace(source: Source) -> Traced:
     return _from_registry(source)
 
 
-def _taking_frames(traced: Traced) -> Traced:
-    """The same network, but that its image is uint8 (N, H, W, 3)."""
-    steps = traced.preprocess
-    if steps is None:
-        raise UserError(f"{traced.name} takes no image, so --input-format {FRAMES} does not apply.")
-    (image,) = traced.inputs
-    batch, channels, height, width = image.shape
-    module = FromFrames(traced.program.module(), steps)
-    program = export_module(traced.name, module, {image.name: (batch, height, width, channels)}, torch.uint8)
-    frames = dataclasses.replace(steps, format=FRAMES)
-    inputs = tuple(dataclasses.replace(tensor, name=image.name) for tensor in _inputs(program))
-    return dataclasses.replace(traced, program=program, inputs=inputs, preprocess=frames)
+def _as_asked(traced: Traced, source: Source) -> Traced:
+    """With the labels and the fit that the user gave, if any."""
+    if source.labels is not None:
+        traced = dataclasses.replace(traced, labels=source.labels)
+        classes, wanted = traced.outputs[0].shape[-1], len(labels(source.labels))
+        if traced.task == "classify" and classes != wanted:
+            raise UserError(f"{traced.name} tells {classes} classes, {source.labels} has {wanted}.")
+    if source.fit is None:
+        return traced
+    if traced.preprocess is None:
+        raise UserError(f"{traced.name} takes no image, so --fit does not apply.")
+    return dataclasses.replace(traced, preprocess=traced.preprocess.fitted(source.fit))
 
 
 def _from_registry(source: Source) -> Traced:
@@ -139,8 +140,6 @@ def _from_registry(source: Source) -> Traced:
 
 def _label_set(entry: ModelEntry, source: Source) -> str | None:
     """The entry's labels, unless the network was built for another number of classes."""
-    from compile.labels import labels
-
     classes = {**entry.args, **source.args}.get("num_classes")
     if entry.labels is None or (classes is not None and int(classes) != len(labels(entry.labels))):
         return None

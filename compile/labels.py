@@ -16,6 +16,11 @@ _FILES = {
 """A class a line, in the order of a network's outputs: its id, its name, and other names it has elsewhere."""
 
 
+def label_sets() -> tuple[str, ...]:
+    """The names of all."""
+    return tuple(_FILES)
+
+
 def labels(label_set: str) -> tuple[str, ...]:
     """Names of the classes in the order of the model's outputs; UserError for an unknown set.
 

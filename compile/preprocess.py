@@ -59,6 +59,11 @@ class Preprocess:
         resize = round(max(height, width) * self.resize / max(self.size))
         return dataclasses.replace(self, resize=resize, size=(height, width))
 
+    def fitted(self, fit: Fit) -> Preprocess:
+        """The same steps with another fit; a crop loses as much as torchvision's of ImageNet."""
+        usual = dataclasses.replace(Preprocess(fit=fit), mean=self.mean, std=self.std, format=self.format)
+        return usual.for_input((1, 3, *self.size))
+
     def place(self, width: int, height: int) -> Placement:
         """Where an image of that size lies in the input."""
         return place(self.fit, (width, height), (self.size[1], self.size[0]), self.resize)

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from compile.placement import Fit
+
 Shape = tuple[int, ...]
 
 InputFormat = Literal["float32-nchw", "uint8-nhwc"]
@@ -28,6 +30,10 @@ class Source:
     weights: str | None = None
     inputs: Mapping[str, Shape] = field(default_factory=dict)
     input_format: InputFormat = FLOATS
+    labels: str | None = None
+    """The label set of its classes, where that is not the network's own."""
+    fit: Fit | None = None
+    """How an image becomes its input, where that is not the network's own."""
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready description, which `from_json` takes back."""
@@ -38,13 +44,23 @@ class Source:
             "weights": self.weights,
             "inputs": inputs,
             "input_format": self.input_format,
+            "labels": self.labels,
+            "fit": self.fit,
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Source:
         """The Source that `to_json` described."""
         inputs = {name: tuple(shape) for name, shape in data["inputs"].items()}
-        return cls(data["model"], data["args"], data["weights"], inputs, data["input_format"])
+        return cls(
+            data["model"],
+            data["args"],
+            data["weights"],
+            inputs,
+            data["input_format"],
+            data["labels"],
+            data["fit"],
+        )
 
 
 @dataclass(frozen=True)

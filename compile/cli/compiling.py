@@ -15,6 +15,8 @@ from compile.cli import show, show_answers
 from compile.cli.console import FAILED, Script, print_json, print_parts, screen, stage
 from compile.cli.options import chosen_core, json_option, pairs, shapes, tuning_log_option
 from compile.cli.running import run_validation
+from compile.labels import label_sets
+from compile.placement import Fit
 from compile.source import FLOATS, InputFormat, Source
 from targets.cores import find_core
 
@@ -31,6 +33,7 @@ Examples:
   compile exported.pt2 --cpu cortex-a76 --validate emulated
   compile mobilenet_v2 --board rpi4
   compile mobilenet_v2 --input-format uint8-nhwc --cpu cortex-a53
+  compile my_project.nets:finder --input image=1x3x320x320 --labels coco --fit stretch
 """
 
 
@@ -54,6 +57,17 @@ Examples:
     show_default=True,
     help="What the library takes for an image: uint8-nhwc is a camera's frame, normalised inside.",
 )
+@click.option(
+    "--labels",
+    "label_set",
+    type=click.Choice(label_sets()),
+    help="What the classes are called.  [default: the network's own, if any]",
+)
+@click.option(
+    "--fit",
+    type=click.Choice(get_args(Fit)),
+    help="How an image becomes the input: see docs/validating.md.  [default: by what the network is for]",
+)
 @tuning_log_option
 @click.option("--validate", "device", metavar="DEVICE", help="Validate on this device right after.")
 @json_option
@@ -67,6 +81,8 @@ def compile_command(
     inputs: Sequence[str],
     args: Sequence[str],
     input_format: InputFormat,
+    label_set: str | None,
+    fit: Fit | None,
     tuning_log: Path | None,
     device: str | None,
     as_json: bool,
@@ -82,7 +98,7 @@ def compile_command(
         from compile.tuning.lookup import TunedScheduler, log_folders
 
         scheduler = TunedScheduler(core, log_folders(tuning_log))
-    source = Source(model, values, weights, extents, input_format)
+    source = Source(model, values, weights, extents, input_format, label_set, fit)
     lowering = partial(lower, scheduler=scheduler)
     bundle = compile_model(source, core, folder, stage, lowering)
     for record in scheduler.unfit:

@@ -408,3 +408,31 @@ def test_several_images_at_a_time_are_compared_as_numbers(armature: Armature, tm
     assert made.exit_code == 0, made.stderr
     assert document(made)["validation"]["task"] == "tensors"
     check(armature("run", tmp_path / "two", "--input", "x.jpg"), "takes no image, or several")
+
+
+def test_an_own_network_takes_labels_and_a_fit(armature: Armature, tmp_path: Path) -> None:
+    network = ("tests.e2e.colours:Boxes", "--input", "image=1x3x64x64", "--cpu", "cortex-a53")
+    made = armature("compile", *network, "--labels", "coco", "--fit", "stretch", "-o", tmp_path / "boxes")
+    assert made.exit_code == 0, made.stderr
+    manifest = json.loads((tmp_path / "boxes" / "manifest.json").read_text())
+    assert manifest["labels"] == "coco" and manifest["preprocess"]["fit"] == "stretch"
+    image = _draw(tmp_path) / "one.png"
+    (found,) = document(armature("run", tmp_path / "boxes", "--input", image, "-o", tmp_path, "--json"))
+    (row,) = found["detections"]
+    assert row["name"] == "person" and row["box"] == pytest.approx([8, 8, 24, 24], abs=1)
+    report = document(armature("validate", tmp_path / "boxes", "--data", image, "--json"))
+    assert report["passed"] and report["inputs"][0]["device_boxes"][0][:4] == row["box"]
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "words"),
+    [
+        (("test_own_model:small_net", "picture=1x3x24x24"), ("--labels", "coco"), ("11 classes", "80")),
+        (("test_own_model:sums", "input=2x2x9x11"), ("--fit", "stretch"), ("no image", "--fit")),
+    ],
+)
+def test_labels_and_fits_that_do_not_apply(
+    armature: Armature, tmp_path: Path, network: tuple[str, str], options: tuple, words: tuple
+) -> None:
+    model, shape = f"tests.e2e.{network[0]}", network[1]
+    check(armature("compile", model, "--input", shape, *options, "-o", tmp_path / "out"), *words)
