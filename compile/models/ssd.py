@@ -61,7 +61,7 @@ class Output:
         return self
 
 
-@register_model(task="detect", input_shape=_INPUT, paper=_PAPER)
+@register_model(task="detect", input_shape=_INPUT, paper=_PAPER, labels="coco")
 def ssdlite_mobilenet_v1(
     num_classes: int = 80,
     min_scale: float = 0.2,
@@ -82,7 +82,7 @@ def ssdlite_mobilenet_v1(
     return SSD(layers[:12], layers[12:], (512, 1024), output, is_lite=True)
 
 
-@register_model(task="detect", input_shape=_INPUT, paper=_PAPER, weights={"person": PERSON})
+@register_model(task="detect", input_shape=_INPUT, paper=_PAPER, weights={"person": PERSON}, labels="coco")
 def ssdlite_mobilenet_v2(
     num_classes: int = 80,
     min_scale: float = 0.2,
@@ -105,7 +105,7 @@ def ssdlite_mobilenet_v2(
     return _on_mobilenet_v2(output, is_lite=True, padding=padding)
 
 
-@register_model(task="detect", input_shape=_INPUT, paper=_PAPER)
+@register_model(task="detect", input_shape=_INPUT, paper=_PAPER, labels="coco")
 def ssd_mobilenet_v2(
     num_classes: int = 80,
     min_scale: float = 0.2,
