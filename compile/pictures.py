@@ -46,7 +46,7 @@ def draw_boxes(picture: Image.Image, boxes: Sequence[Drawn]) -> Image.Image:
     pen, font = ImageDraw.Draw(drawn), _font(drawn)
     line = _of(drawn, _LINE)
     for box in reversed(boxes):
-        x1, y1, x2, y2 = box.corners
+        x1, y1, x2, y2 = (round(side) for side in box.corners)
         shade = colour(box.label + 1)  # the background's is black
         pen.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=shade, width=line)
         _, _, width, height = pen.textbbox((0, 0), box.text, font=font)
