@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from compile.cli import show_answers
+from compile.labels import labels
 from compile.pictures import colour
 from tests.e2e.conftest import Armature, document, wait_for
 from tests.e2e.test_bad_input import check
@@ -436,3 +437,22 @@ def test_labels_and_fits_that_do_not_apply(
 ) -> None:
     model, shape = f"tests.e2e.{network[0]}", network[1]
     check(armature("compile", model, "--input", shape, *options, "-o", tmp_path / "out"), *words)
+
+
+def test_a_registered_segmenter_tells_vocs_classes(armature: Armature, tmp_path: Path) -> None:
+    made = armature(
+        *("compile", "deeplabv3_mobilenet_v2", "--input", "image=1x3x65x65", "--weights", "random:0"),
+        *("--cpu", "cortex-a53", "-o", tmp_path / "deeplab"),
+    )
+    assert made.exit_code == 0, made.stderr
+    manifest = json.loads((tmp_path / "deeplab" / "manifest.json").read_text())
+    assert (manifest["task"], manifest["labels"], manifest["preprocess"]["fit"]) == (
+        "segment",
+        "voc",
+        "letterbox",
+    )
+    _masks(tmp_path)
+    report = document(armature("validate", tmp_path / "deeplab", "--data", tmp_path, "--json"))
+    assert report["passed"] and report["agreement"] >= 0.999 and report["labelled"] == 2
+    assert {"background", "aeroplane", "bicycle"} <= set(report["iou_by_class"]) <= set(labels("voc"))
+    assert report["miou"] == pytest.approx(report["reference_miou"], abs=0.01)
