@@ -146,5 +146,5 @@ def test_other_weights_change_nothing():
     entry = find_model("ssdlite_mobilenet_v2")
     assert entry.trained("random:0") is entry and entry.trained("x.pth") is entry
     raw = trace(Source("ssdlite_mobilenet_v2", {"raw": "true"}, "random:0", {"image": (1, 3, 64, 64)}))
-    assert raw.task == "tensors" and raw.labels is None
+    assert raw.task == "tensors" and raw.labels == "coco"
     assert [output.name for output in raw.outputs] == ["deltas", "logits"]
