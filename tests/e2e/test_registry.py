@@ -1,0 +1,63 @@
+"""Every registered network on the emulated board, beside PyTorch, as what it is.
+
+Two cores share the networks in the default run, and those that take long have one; `slow` runs the rest,
+and every network once at its full size.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from compile.bundle import open_bundle
+from compile.models import find_model, model_rows
+from compile.pipeline import compile_model
+from compile.source import Shape, Source
+from compile.validate import Report, validate
+from targets.cores import find_core
+
+pytestmark = pytest.mark.emulator
+
+NAMES = [row["name"] for row in model_rows()]
+CORES = ("cortex-a53", "cortex-a76")
+LONG = {"nasnet_mobile", "resnet101", "deeplabv3_resnet101"}
+"""Networks of hundreds of kernels, or of many more multiply-adds than the others."""
+SIZE = 64
+
+
+def default_core(name: str) -> str:
+    """The core of a network in the default run: the next one's is the other."""
+    return CORES[NAMES.index(name) % len(CORES)]
+
+
+def pairs() -> list[object]:
+    """Each network on each core, marked `slow` but for its default."""
+    return [
+        pytest.param(name, core, marks=() if core == default_core(name) else pytest.mark.slow)
+        for name in NAMES
+        for core in CORES
+    ]
+
+
+def validated(name: str, core: str, shape: Shape, folder: Path, limit: int) -> Report:
+    """What is found of the network with weights from a seed, on the images that are installed."""
+    source = Source(name, weights="random:0", inputs={"image": shape})
+    compile_model(source, find_core(core), folder / "out", contextlib.nullcontext)
+    return validate(open_bundle(folder / "out"), "emulated", limit=limit)
+
+
+@pytest.mark.parametrize(("name", "core"), pairs())
+def test_network_agrees_with_pytorch(name: str, core: str, tmp_path: Path) -> None:
+    report = validated(name, core, (1, 3, SIZE, SIZE), tmp_path, 2)
+    assert report.passed and len(report.records) == 2, report.to_json()
+    first, second = report.records.values()
+    assert first != second, "two images gave the same answer: the check proves nothing"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_network_of_full_size_agrees_with_pytorch(name: str, tmp_path: Path) -> None:
+    report = validated(name, default_core(name), find_model(name).input_shape, tmp_path, 1)
+    assert report.passed, report.to_json()
