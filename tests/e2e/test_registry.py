@@ -1,7 +1,7 @@
 """Every registered network on the emulated board, beside PyTorch, as what it is.
 
-Two cores share the networks in the default run, and those that take long have one; `slow` runs the rest,
-and every network once at its full size.
+Two cores share the networks in the default run; `slow` runs the other of each, and every network once at its
+full size.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ pytestmark = pytest.mark.emulator
 
 NAMES = [row["name"] for row in model_rows()]
 CORES = ("cortex-a53", "cortex-a76")
-LONG = {"nasnet_mobile", "resnet101", "deeplabv3_resnet101"}
-"""Networks of hundreds of kernels, or of many more multiply-adds than the others."""
 SIZE = 64
 
 
