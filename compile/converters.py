@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import fx
@@ -57,6 +57,24 @@ def _mean_of_windows(node: fx.Node, importer: Any) -> relax.Var:
     return importer._avg_pool2d(node)
 
 
+def _squeeze(node: fx.Node, importer: Any) -> relax.Var:
+    """Axes from the front: ConvertLayout of TVM 0.27 takes an axis below zero for a very large one."""
+    arguments: list[Any] = list(node.args)
+    data, axes = importer.env[arguments[0]], arguments[1]
+    extents = [int(extent) for extent in data.ty.shape]
+    numbers = {axis % len(extents) for axis in (axes if isinstance(axes, Sequence) else [axes])}
+    ones = sorted(axis for axis in numbers if extents[axis] == 1)
+    return importer.block_builder.emit(relax.op.squeeze(data, ones)) if ones else data
+
+
+def _largest(node: fx.Node, importer: Any) -> relax.Var:
+    """Along axes, or of all."""
+    arguments: list[Any] = list(node.args)
+    axes = arguments[1] if len(arguments) > 1 else None
+    keeps = len(arguments) > 2 and arguments[2]
+    return importer.block_builder.emit(relax.op.max(importer.env[arguments[0]], axes or None, keeps))
+
+
 def _detections(node: fx.Node, importer: Any) -> relax.Tuple:
     """The kernel itself: no operator of Relax says as much."""
     arguments: list[Any] = list(node.args)
@@ -77,6 +95,9 @@ CONVERTERS: dict[str, Callable[[fx.Node, Any], relax.Expr]] = {
     "_upsample_bilinear2d_aa.default": _bilinear_antialiased,
     "upsample_nearest2d.vec": _nearest,
     "avg_pool2d.default": _mean_of_windows,
+    "squeeze.dim": _squeeze,
+    "squeeze.dims": _squeeze,
+    "amax.default": _largest,
     "detections.default": _detections,
 }
 """By the operator's name, as TVM's importer takes them."""

@@ -199,6 +199,18 @@ NETWORKS = {
         lambda m, x: m.conv(x).mean((2, 3), keepdim=True), conv=nn.Conv2d(3, 10, 3)
     ),
     "mean_of_channels": lambda: Apply(lambda m, x: m.conv(x).mean(1), conv=nn.Conv2d(3, 10, 3)),
+    "largest": lambda: Apply(
+        lambda m, x: [(y := m.conv(x)).amax((-1, -2)), y.amax(1, keepdim=True), y.amax()],
+        conv=nn.Conv2d(3, 10, 3),
+    ),
+    "squeezed_from_the_end": lambda: Apply(
+        lambda m, x: [
+            (y := F.adaptive_avg_pool2d(m.conv(x), 1)).squeeze(-1).squeeze(-1),
+            y.squeeze((-1, -3)),
+        ],
+        conv=nn.Conv2d(3, 10, 3),
+    ),
+    "pool_of_a_row": lambda: Apply(lambda m, x: F.max_pool1d(m.conv(x).mean(2), 2), conv=nn.Conv2d(3, 10, 3)),
     "classifier": lambda: nn.Sequential(
         nn.Conv2d(3, 12, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 37), nn.Linear(37, 10)
     ),
