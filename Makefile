@@ -11,6 +11,9 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 BUNDLE = build/mobilenet_v2-cortex-a72
 
+# Files of tests that run at a time: what they start needs a CPU, too, so no more than two.
+JOBS ?= 2
+
 # What is set up is remembered here; `make distclean` forgets it.
 DONE = $(VENV)/.done
 AGENT_SOURCES := $(shell find targets/agent -name '*.[ch]' -o -name '*.py') targets/toolchain.py targets/cache.py
@@ -24,14 +27,15 @@ help:
 	@echo 'make lint       check style and types'
 	@echo 'make setup      what demo and test do first: $(VENV), Debian packages, the program for the board'
 	@echo 'make clean      remove what was built; distclean: $(VENV) too'
-	@echo 'Variables: PYTHON (3.10 or newer; now $(PYTHON)), TORCH (what pip installs; now $(TORCH))'
+	@echo 'Variables: PYTHON (3.10 or newer; now $(PYTHON)), TORCH (what pip installs; now $(TORCH));'
+	@echo '           JOBS (files of tests at a time; now $(JOBS))'
 
 demo: setup
 	$(BIN)/compile mobilenet_v2 --target arm_cpu --cpu cortex-a72 --weights imagenet -o $(BUNDLE)
 	$(BIN)/armature validate $(BUNDLE) --device emulated
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 lint: $(DONE)/packages
 	$(BIN)/ruff check
