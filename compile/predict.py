@@ -29,11 +29,14 @@ class Prediction:
         return {"input": str(self.image), **self.document, **drawn}
 
 
-def predict(bundle: Bundle, device_spec: str, images: Sequence[Path], folder: Path) -> list[Prediction]:
+def predict(
+    bundle: Bundle, device_spec: str, images: Sequence[Path], folder: Path, min_score: float = 0.0
+) -> list[Prediction]:
     """What the network says of each image; pictures, where its task has them, are written to `folder`.
 
-    None of `images` is overwritten, earlier pictures are. Raises UserError when the network takes no image or
-    one cannot be read or written, DeviceError where the device fails.
+    Boxes that score less than `min_score` are left out. None of `images` is overwritten, earlier pictures
+    are. Raises UserError when the network takes no image or one cannot be read or written, DeviceError where
+    the device fails.
     """
     steps, task = bundle.preprocess, TASKS[bundle.manifest["task"]]
     if steps is None:
@@ -48,7 +51,7 @@ def predict(bundle: Bundle, device_spec: str, images: Sequence[Path], folder: Pa
     predictions = []
     with bundle.loaded_on(device_spec) as (_, program):
         for image, picture in zip(images, pictures, strict=True):
-            view = View(picture, steps.place(*picture.size), names, outputs)
+            view = View(picture, steps.place(*picture.size), names, outputs, min_score)
             answer = task.answer(program.run(steps.apply(picture)), view)
             written = None
             if answer.drawing is not None:

@@ -118,15 +118,25 @@ Examples:
     metavar="FOLDER",
     help="Where pictures are written.  [default: the current folder]",
 )
+@click.option(
+    "--min-score",
+    type=click.FloatRange(0, 1),
+    default=0.3,
+    show_default=True,
+    metavar="SCORE",
+    help="Leave out a detector's boxes that score less.",
+)
 @json_option
-def run_command(bundle: Path, device: str, inputs: Sequence[Path], output: Path, as_json: bool) -> None:
+def run_command(
+    bundle: Path, device: str, inputs: Sequence[Path], output: Path, min_score: float, as_json: bool
+) -> None:
     with stage("load"):
         from compile.bundle import open_bundle
         from compile.predict import predict
 
         opened = open_bundle(bundle)
     with stage("run"):
-        found = predict(opened, device, inputs, output)
+        found = predict(opened, device, inputs, output, min_score)
     if as_json:
         print_json([prediction.to_json() for prediction in found])
     else:

@@ -84,6 +84,7 @@ def answer(outputs: Arrays, view: View) -> Answer:
     rows: list[dict[str, Any]] = [
         {"label": int(label), "name": class_name(view.names, int(label)), "score": score, "box": corners}
         for *corners, score, label in _rows(boxes_of(outputs), view.placement)
+        if score >= view.min_score
     ]
     drawn = [Drawn(row["box"], f"{row['name']} {row['score']:.2f}", row["label"]) for row in rows]
     return Answer({"detections": rows}, draw_boxes(view.picture, drawn))

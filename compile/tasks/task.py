@@ -27,13 +27,14 @@ SIDES = ("device", "reference")
 class View:
     """An image that was run: the picture, where it lies in the input, and what the outputs are called.
 
-    `names` are the classes', None where they have none.
+    `names` are the classes', None where they have none. Of boxes those are told that score `min_score`.
     """
 
     picture: Image.Image
     placement: Placement
     names: Sequence[str] | None
     outputs: Sequence[str]
+    min_score: float = 0.0
 
 
 @dataclass(frozen=True)

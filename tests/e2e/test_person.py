@@ -48,6 +48,11 @@ def test_people_are_drawn(armature: Armature, people: Path, tmp_path: Path) -> N
     x1, y1, x2, y2 = (round(side) for side in best["box"])
     assert (changed[y1 + 20 : y2 - 2, x1] > 0).mean() > 0.9 and (changed[y2 - 1, x1:x2] > 0).mean() > 0.9
     assert not changed[:60].any()  # nobody is there
+    assert all(row["score"] >= 0.3 for row in found["detections"])
+    (all_found,) = document(
+        armature("run", people, "--input", image, "-o", tmp_path, "--min-score", 0, "--json")
+    )
+    assert len(all_found["detections"]) > len(found["detections"])
 
 
 def test_detectors_name_cocos_classes(armature: Armature, tmp_path: Path) -> None:
