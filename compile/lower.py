@@ -12,6 +12,7 @@ from compile.passes.fold_batch_norm import FoldBatchNorm
 from compile.passes.fold_constants import FoldConstants
 from compile.passes.fold_padding import FoldPadding
 from compile.passes.group_bottlenecks import GroupBottlenecks
+from compile.passes.joined_activations import JoinedActivations
 from compile.passes.narrow_indices import NarrowIndices
 from compile.passes.plain_clip import PlainClip
 from compile.passes.plain_division import PlainDivision
@@ -51,6 +52,7 @@ FOLD: Passes = (
     FoldBatchNorm(),
     PlainClip(),
     PlainDivision(),
+    JoinedActivations(),
     relax.transform.CanonicalizeBindings(),  # a variable's other name would have another layout
     relax.transform.EliminateCommonSubexpr(),  # branches that each begin with a ReLU of the same tensor
     relax.transform.DeadCodeElimination(),

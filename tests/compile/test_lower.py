@@ -97,6 +97,20 @@ def test_what_branches_share_is_computed_once():
     assert_agrees(Branches(), network, image)
 
 
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.ReLU6(), nn.SiLU(), nn.LeakyReLU(0.2)], ids=str)
+def test_activation_of_a_concatenation_is_in_its_parts_epilogues(activation):
+    module = Apply(
+        lambda m, x: activation(torch.cat([m.left(x), m.right(x)], 1)),
+        left=nn.Conv2d(8, 6, 1),
+        right=nn.Conv2d(8, 9, 1),
+    )
+    image = torch.randn(1, 8, 7, 5, generator=torch.Generator().manual_seed(0))
+    network = lowered(module, image)
+    assert_agrees(module, network, image)
+    assert kinds(network)["pointwise"] == 2 and kinds(network)["concat"] == 1
+    assert not {"nn", "relu", "minimum"} & {kernel.name for kernel in network.kernels}
+
+
 def settle(module: nn.Module) -> nn.Module:
     """Batch-norm statistics and affine parameters that are not the identity."""
     for layer in module.modules():
