@@ -30,10 +30,12 @@ def build_c_library(lowered: Lowered, core: Core, description: Mapping[str, Any]
     name = sources.c_name(description["model"])
     program = straight_line(lowered, core)
     (folder / f"{name}.h").write_text(sources.header(name, description), encoding="utf-8")
-    with tempfile.TemporaryDirectory() as scratch:
-        kernels, weights, caller = (Path(scratch) / part for part in ("kernels.o", "weights.o", "caller.o"))
-        symbols = {sources.kernel_symbol(name, kernel): body for kernel, body in program.kernels.items()}
-        compile_kernels(symbols, core, kernels)
+    with tempfile.TemporaryDirectory() as aside:
+        kernels, weights, caller = (Path(aside) / part for part in ("kernels.o", "weights.o", "caller.o"))
+        symbols = {kernel: sources.kernel_symbol(name, kernel) for kernel in program.kernels}
+        bodies = {symbols[kernel]: body for kernel, body in program.kernels.items()}
+        scratch = compile_kernels(bodies, core, kernels)
+        program = program.with_scratch({kernel: scratch[symbol] for kernel, symbol in symbols.items()})
         blob = weights.with_suffix(".bin")
         blob.write_bytes(program.weights)
         weights.with_suffix(".S").write_text(sources.weights_source(name, str(blob)))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Literal
 
 import numpy as np
@@ -73,6 +74,21 @@ class Program:
     kernels: Mapping[str, tirx.PrimFunc]
     weights: bytes
     workspace_bytes: int
+
+    def with_scratch(self, scratch: Mapping[str, Sequence[int]]) -> Program:
+        """The program whose kernels, by name, also get buffers of so many bytes, behind the arena.
+
+        They are the kernel's while it runs: all kernels share the place.
+        """
+        begin = _aligned(self.workspace_bytes)
+        places: dict[str, tuple[Place, ...]] = {}
+        end = begin
+        for kernel, sizes in scratch.items():
+            starts = list(accumulate(map(_aligned, sizes), initial=begin))
+            places[kernel] = tuple(Place("workspace", 0, start) for start in starts[:-1])
+            end = max(end, starts[-1])
+        calls = tuple(Call(call.kernel, call.arguments + places[call.kernel]) for call in self.calls)
+        return replace(self, calls=calls, workspace_bytes=end)
 
 
 def straight_line(lowered: Lowered, core: Core) -> Program:
@@ -155,6 +171,10 @@ def _computed_in_place(outputs: tuple[ir.Expr, ...], seen: Liveness) -> dict[rel
         if root is not None:
             first.setdefault(root, index)
     return first
+
+
+def _aligned(size: int) -> int:
+    return size + -size % ALIGNMENT
 
 
 def _unsupported(what: str) -> UserError:

@@ -1,7 +1,10 @@
 /* Uses a C library as its header says: OUTPUT INPUT... are files of raw numbers, one per input; the outputs go
-   to OUTPUT, one after the other. HEADER, MODEL and UPPER say which library it is. */
+   to OUTPUT, one after the other. HEADER, MODEL and UPPER say which library it is. With SHARE_A_HANDLE in the
+   environment two threads share a handle. */
+#define _POSIX_C_SOURCE 200112L
 #include HEADER
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,6 +124,38 @@ static void check_run_errors(NAME(_handle) *handle) {
   targets[0] = target;
 }
 
+/* What two threads that share a handle see. */
+typedef struct {
+  NAME(_handle) *handle;
+  const NAME(_target) *outputs;
+  int runs, refusals;
+} sharer;
+
+static void *run_often(void *argument) {
+  sharer *self = argument;
+  int i, error;
+  for (i = 0; i < 400; i++) {
+    error = NAME(_run)(self->handle, sources, self->outputs);
+    EXPECT(error == CONSTANT(_OK) || error == CONSTANT(_ERROR_BUSY));
+    if (error) self->refusals++;
+    else self->runs++;
+  }
+  return NULL;
+}
+
+static void check_two_threads(NAME(_handle) *handle) {
+  sharer ours = {NULL, NULL, 0, 0}, theirs = {NULL, NULL, 0, 0};
+  pthread_t other;
+  ours.handle = theirs.handle = handle;
+  ours.outputs = targets;
+  theirs.outputs = again;
+  EXPECT(pthread_create(&other, NULL, run_often, &theirs) == 0);
+  run_often(&ours);
+  EXPECT(pthread_join(other, NULL) == 0);
+  EXPECT(ours.runs + theirs.runs > 0 && ours.refusals + theirs.refusals > 0);
+  EXPECT(NAME(_run)(handle, sources, targets) == CONSTANT(_OK));
+}
+
 int main(int count, char **arguments) {
   const size_t size = NAME(_workspace_size)();
   NAME(_handle) *own = NULL, *lent = NULL;
@@ -154,6 +189,7 @@ int main(int count, char **arguments) {
   EXPECT(NAME(_run)(own, sources, targets) == CONSTANT(_OK));
   EXPECT(allocations == before);
   for (i = 0; i < 64; i++) EXPECT(((unsigned char *)workspace)[size + i] == 0xff);
+  if (getenv("SHARE_A_HANDLE") != NULL) check_two_threads(own);
   NAME(_destroy)(own);
   NAME(_destroy)(lent);
 

@@ -9,11 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
+from torch import Tensor, nn
+from tvm import te
 
+from compile.c_library.kernels import compile_kernels
+from compile.c_library.program import Call, Place, Program
 from compile.c_library.sources import FUNCTIONS
+from targets.cores import find_core
 from targets.emulated.board import find_qemu, find_sysroot
 from targets.toolchain import compile_object, compile_program
 from tests.e2e import test_memory, test_own_model
@@ -29,6 +35,28 @@ ODD_CHANNELS = (f"{test_own_model.__name__}:small_net", "--input", "picture=1x3x
 # Outputs that are intermediates and views of each other; the input given back; a concatenation made in place.
 OUTPUTS = (f"{test_memory.__name__}:outputs", "--input", "picture=1x3x20x20")
 ECHO = (f"{test_memory.__name__}:echo", "--input", "picture=1x3x12x12")
+# Boxes and labels: a kernel with local variables, and outputs of two types.
+DETECTOR = ("ssdlite_mobilenet_v2", "--weights", "random:0", "--input", "image=1x3x96x96")
+# A kernel of TVM's own, with an exponential.
+SOFTMAX = (f"{__name__}:softmax", "--input", "input=1x3x24x24")
+
+
+def softmax() -> nn.Module:
+    """A network that ends in a softmax over 1936 numbers."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Softmax(1))
+
+
+def sort() -> nn.Module:
+    """A network that needs TVM's runtime."""
+    return Sort()
+
+
+class Sort(nn.Module):
+    """An operator that TVM's runtime computes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sort(x, -1)[0]
 
 
 def compiled(armature: Armature, folder: Path, model: Sequence[str], cpu: str, artifact: str) -> Path:
@@ -49,7 +77,7 @@ def user_of(folder: Path) -> Path:
     name = library_of(folder).stem.removeprefix("lib")
     which = (f'-DHEADER="{name}.h"', f"-DMODEL={name}", f"-DUPPER={name.upper()}")
     compile_object(USER, folder / "user.o", (*STRICT, *which, f"-I{folder}"))
-    dynamic = (f"-L{folder}", f"-l{name}", "-Wl,-rpath,$ORIGIN", "-Wl,--export-dynamic")
+    dynamic = (f"-L{folder}", f"-l{name}", "-Wl,-rpath,$ORIGIN", "-Wl,--export-dynamic", "-lpthread")
     compile_program([folder / "user.o"], folder / "user", dynamic, "cc")
     return folder / "user"
 
@@ -83,11 +111,65 @@ def test_mobilenet_gives_the_bundles_numbers(mobilenet: Path, tmp_path: Path) ->
     check_same_numbers(mobilenet, tmp_path)
 
 
-@pytest.mark.parametrize("model", [ODD_CHANNELS, OUTPUTS, ECHO], ids=["odd", "outputs", "echo"])
+NETWORKS = {"odd": ODD_CHANNELS, "outputs": OUTPUTS, "echo": ECHO, "softmax": SOFTMAX, "detector": DETECTOR}
+
+
+@pytest.mark.parametrize("model", NETWORKS.values(), ids=NETWORKS)
 def test_networks_give_the_bundles_numbers(
     armature: Armature, tmp_path: Path, model: tuple[str, ...]
 ) -> None:
     check_same_numbers(compiled(armature, tmp_path / "out", model, "cortex-a53", "both"), tmp_path)
+
+
+def test_two_threads_on_one_handle(
+    armature: Armature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHARE_A_HANDLE", "1")
+    check_same_numbers(compiled(armature, tmp_path / "out", ODD_CHANNELS, "cortex-a53", "both"), tmp_path)
+
+
+def test_a_header_for_cpp(mobilenet: Path, tmp_path: Path) -> None:
+    source = tmp_path / "user.cpp"
+    source.write_text(
+        '#include "mobilenet_v2.h"\nint main() { return mobilenet_v2_create(nullptr, nullptr); }\n'
+    )
+    compile_object(source, tmp_path / "user.o", ("-std=c++11", *STRICT[1:], f"-I{mobilenet}"))
+
+
+REVERSED = """
+#include <stdio.h>
+void reversed(float *in, float *out, float *scratch);
+int main(void) {
+  static float in[1000], out[1000], scratch[1000];
+  int i;
+  for (i = 0; i < 1000; i++) in[i] = (float)i;
+  reversed(in, out, scratch);
+  for (i = 0; i < 1000; i++)
+    if (out[i] != 2 * in[999 - i] || scratch[i] != 2 * in[i]) return 1;
+  return 0;
+}
+"""
+
+
+def test_a_kernel_is_given_its_scratch(tmp_path: Path) -> None:
+    given = te.placeholder((1000,), "float32")
+    doubled = te.compute((1000,), lambda i: given[i] * 2.0)
+    kernel = te.create_prim_func([given, te.compute((1000,), lambda i: doubled[999 - i])])
+    scratch = compile_kernels({"reversed": kernel}, find_core("cortex-a53"), tmp_path / "kernel.o")
+    assert scratch == {"reversed": (4000,)}
+    (tmp_path / "user.c").write_text(REVERSED)
+    compile_object(tmp_path / "user.c", tmp_path / "user.o", STRICT)
+    compile_program([tmp_path / "user.o", tmp_path / "kernel.o"], tmp_path / "user", language="cc")
+    done = emulated(tmp_path / "user")
+    assert done.returncode == 0, done.stderr
+
+
+def test_scratch_lies_behind_the_arena() -> None:
+    kernel = Call("big", (Place("input"), Place("output")))
+    small = Call("small", (Place("workspace", 0, 0), Place("output")))
+    program = Program((kernel, small), (), {}, b"", 100).with_scratch({"big": (70, 4), "small": ()})
+    assert program.calls[0].arguments[2:] == (Place("workspace", 0, 128), Place("workspace", 0, 256))
+    assert program.calls[1] == small and program.workspace_bytes == 320
 
 
 def test_it_needs_the_c_library_alone_and_shows_the_header_alone(mobilenet: Path) -> None:
@@ -122,6 +204,13 @@ def test_a_c_library_alone_is_no_bundle(armature: Armature, tmp_path: Path) -> N
     refused = armature("validate", folder)
     assert refused.exit_code == 2 and "--format both" in refused.stderr
     compiled(armature, folder, ODD_CHANNELS, "cortex-a53", "c-library")  # in its own place again
+
+
+def test_an_operator_of_tvms_runtime_is_named(armature: Armature, tmp_path: Path) -> None:
+    model = (f"{__name__}:sort", "--input", "x=1x17", "--format", "c-library", "-o", tmp_path / "out")
+    result = armature("compile", *model)
+    assert result.exit_code == 2 and "sort" in result.stderr and "--format bundle" in result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_validation_asks_for_a_bundle(armature: Armature, tmp_path: Path) -> None:
