@@ -98,9 +98,11 @@ def straight_line(lowered: Lowered, core: Core) -> Program:
     """
     module, plan = allocated(lowered, core)
     reader = _Reader(module["main"], plan)
+    called = sorted(
+        plan.called, key=lambda var: str(var.name_hint)
+    )  # a set: the library is the same each time
     kernels = {
-        var.name_hint: allow_aliases(module[var]) if var in plan.aliased else module[var]
-        for var in plan.called
+        var.name_hint: allow_aliases(module[var]) if var in plan.aliased else module[var] for var in called
     }
     return Program(
         tuple(reader.calls), tuple(reader.copies), kernels, bytes(reader.weights.content), plan.arena_bytes

@@ -203,7 +203,9 @@ def test_a_c_library_alone_is_no_bundle(armature: Armature, tmp_path: Path) -> N
     assert names == {"libsmall_net.so", "small_net.h", "manifest.json"}
     refused = armature("validate", folder)
     assert refused.exit_code == 2 and "--format both" in refused.stderr
+    first = library_of(folder).read_bytes()
     compiled(armature, folder, ODD_CHANNELS, "cortex-a53", "c-library")  # in its own place again
+    assert library_of(folder).read_bytes() == first
 
 
 def test_an_operator_of_tvms_runtime_is_named(armature: Armature, tmp_path: Path) -> None:
