@@ -69,11 +69,16 @@ def _link(output: str, objects: Sequence[str], **_options: Any) -> None:
     link_shared([Path(path) for path in objects], Path(output))
 
 
+def allocated(lowered: Lowered, core: Core) -> tuple[ir.IRModule, Plan]:
+    """The module whose `main` calls kernels that write into tensors it allocates, and where those lie."""
+    with core.target():
+        module = transform.Sequential(list(_TO_ALLOCATIONS))(lowered.module)
+    return module, plan_memory(module, _in_place(lowered))
+
+
 def memory_plan(lowered: Lowered, core: Core) -> Plan:
     """Where the library will have its activations."""
-    with core.target():
-        allocating = transform.Sequential(list(_TO_ALLOCATIONS))(lowered.module)
-    return plan_memory(allocating, _in_place(lowered))
+    return allocated(lowered, core)[1]
 
 
 def executed(lowered: Lowered, plan: Plan) -> list[Kernel]:

@@ -1,4 +1,7 @@
-"""The deployable folder: the library, the program that runs it, and a manifest that says what they are."""
+"""The deployable folder: the library, the program that runs it, and a manifest that says what they are.
+
+A folder may hold a plain C library beside these, or instead: then it is no Bundle that a device can load.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +44,12 @@ class Bundle:
     def library(self) -> Path:
         """The network's shared library."""
         return self.path / LIBRARY
+
+    @property
+    def c_library(self) -> Path | None:
+        """The plain C library, where the folder holds one (docs/c-library.md)."""
+        names = (name for name in self.manifest["files"] if name.endswith(".so") and name != LIBRARY)
+        return next((self.path / name for name in names), None)
 
     @property
     def core(self) -> str:
@@ -101,6 +110,8 @@ def open_bundle(path: Path) -> Bundle:
             raise UserError(
                 f"{file} was changed since it was compiled (its sha256 differs). Compile it again."
             )
+    if LIBRARY not in manifest["files"]:
+        raise UserError(f"{path} is a C library alone: compile it again with --format both.")
     return Bundle(path, manifest)
 
 

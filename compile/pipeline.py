@@ -11,10 +11,11 @@ from tvm import ir
 
 from compile import bundle
 from compile.build import build_library
+from compile.c_library.build import build_c_library
 from compile.frontend import trace
 from compile.lower import Lowered, lower
 from compile.manifest import describe, interface_text
-from compile.source import Source
+from compile.source import Artifact, Source
 from targets.agent.build import build_agent
 from targets.cores import Core
 
@@ -27,9 +28,14 @@ Lowering = Callable[[ir.IRModule, Core], Lowered]
 
 
 def compile_model(
-    source: Source, core: Core, output: Path, stage: Stage, lowering: Lowering = lower
+    source: Source,
+    core: Core,
+    output: Path,
+    stage: Stage,
+    lowering: Lowering = lower,
+    artifact: Artifact = "bundle",
 ) -> bundle.Bundle:
-    """Compile the network that `source` names for `core` into a bundle at `output`.
+    """Compile the network that `source` names for `core` into a folder at `output` that holds `artifact`.
 
     Raises UserError for what the user can mend. Nothing is left at `output` when it fails.
     """
@@ -41,10 +47,15 @@ def compile_model(
     with stage("lower"):
         lowered = lowering(module, core)
     with bundle.new_bundle(output) as folder:
+        description = describe(source, traced, lowered, core)
         with stage("build"):
-            build_library(lowered, core, folder / bundle.LIBRARY)
+            if artifact != "c-library":
+                build_library(lowered, core, folder / bundle.LIBRARY)
+            if artifact != "bundle":
+                build_c_library(lowered, core, description, folder)
         with stage("bundle"):
-            shutil.copy(build_agent(), folder / bundle.PROGRAM)
-            (folder / bundle.INTERFACE).write_text(interface_text(traced), encoding="utf-8")
-            manifest = bundle.write_manifest(folder, describe(source, traced, lowered, core))
+            if artifact != "c-library":
+                shutil.copy(build_agent(), folder / bundle.PROGRAM)
+                (folder / bundle.INTERFACE).write_text(interface_text(traced), encoding="utf-8")
+            manifest = bundle.write_manifest(folder, description)
     return bundle.Bundle(output, manifest)

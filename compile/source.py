@@ -19,6 +19,9 @@ InputFormat = Literal["float32-nchw", "uint8-nhwc"]
 FLOATS: InputFormat = "float32-nchw"
 FRAMES: InputFormat = "uint8-nhwc"
 
+Artifact = Literal["bundle", "c-library", "both"]
+"""What a network is compiled into: a folder that TVM's runtime in `run` loads, a plain C library, or both."""
+
 
 @dataclass(frozen=True)
 class Source:

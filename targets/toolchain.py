@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -61,6 +62,23 @@ def link_shared(objects: Sequence[Path], output: Path) -> None:
     """
     flags = ("-shared", "-Wl,--gc-sections", f"-Wl,-T,{_WITHOUT_DEBUG}")
     _zig("cc", *map(str, objects), "-o", str(output), *flags, what=f"linking {output.name}")
+
+
+def link_standalone(objects: Sequence[Path], output: Path, exported: Sequence[str]) -> None:
+    """Links ARM object files to a shared library for glibc 2.28 that needs libc and libm at most, and in
+    which only the functions `exported` can be seen from outside.
+
+    Raises:
+        UserError: Zig is missing, or the linker refuses the objects; a symbol that they lack is such a case.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "exported"
+        script.write_text(f"{{ global: {' '.join(f'{name};' for name in exported)} local: *; }};\n")
+        flags = (
+            *("-shared", "-O2", f"-Wl,-soname,{output.name}", "-Wl,--gc-sections", "-Wl,-z,defs"),
+            *(f"-Wl,--version-script={script}", f"-Wl,-T,{_WITHOUT_DEBUG}", "-Wl,--as-needed", "-lm"),
+        )
+        _zig("cc", *map(str, objects), "-o", str(output), *flags, what=f"linking {output.name}")
 
 
 def link_host_plugin(source: Path, output: Path) -> None:

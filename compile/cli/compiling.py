@@ -17,10 +17,14 @@ from compile.cli.options import chosen_core, json_option, pairs, shapes, tuning_
 from compile.cli.running import run_validation
 from compile.labels import label_sets
 from compile.placement import Fit
-from compile.source import FLOATS, InputFormat, Source
+from compile.source import FLOATS, Artifact, InputFormat, Source
 from targets.cores import find_core
+from targets.errors import UserError
 
 COMPILE_HELP = """Compile MODEL into a bundle: a library for one ARM core, and what runs it.
+
+With --format c-library the folder holds lib<model>.so and <model>.h instead, which need
+no runtime (docs/c-library.md).
 
 MODEL is a registered network (`armature models`), your own as
 package.module:callable, or a .pt2 file of torch.export.
@@ -34,6 +38,7 @@ Examples:
   compile mobilenet_v2 --board rpi4
   compile mobilenet_v2 --input-format uint8-nhwc --cpu cortex-a53
   compile my_project.nets:finder --input image=1x3x320x320 --labels coco --fit stretch
+  compile mobilenet_v2 --format c-library --cpu cortex-a53
 """
 
 
@@ -68,6 +73,14 @@ Examples:
     type=click.Choice(get_args(Fit)),
     help="How an image becomes the input: see docs/validating.md.  [default: by what the network is for]",
 )
+@click.option(
+    "--format",
+    "artifact",
+    type=click.Choice(get_args(Artifact)),
+    default="bundle",
+    show_default=True,
+    help="c-library: a plain C library and its header, which need no runtime; both: beside the bundle.",
+)
 @tuning_log_option
 @click.option("--validate", "device", metavar="DEVICE", help="Validate on this device right after.")
 @json_option
@@ -83,10 +96,13 @@ def compile_command(
     input_format: InputFormat,
     label_set: str | None,
     fit: Fit | None,
+    artifact: Artifact,
     tuning_log: Path | None,
     device: str | None,
     as_json: bool,
 ) -> None:
+    if device and artifact == "c-library":
+        raise UserError("--validate needs a bundle: give --format both.")
     core = chosen_core(cpu, board) or find_core("generic")
     extents, values = shapes(inputs), pairs(args, "--arg", "NAME=VALUE")
     folder = output or Path(f"{_stem(model)}-{core.name}")
@@ -100,7 +116,7 @@ def compile_command(
         scheduler = TunedScheduler(core, log_folders(tuning_log))
     source = Source(model, values, weights, extents, input_format, label_set, fit)
     lowering = partial(lower, scheduler=scheduler)
-    bundle = compile_model(source, core, folder, stage, lowering)
+    bundle = compile_model(source, core, folder, stage, lowering, artifact)
     for record in scheduler.unfit:
         screen.print(f"[yellow]warning:[/] tuning record does not apply: {escape(record)}", soft_wrap=True)
     report = run_validation(bundle, device) if device else None

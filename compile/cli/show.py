@@ -36,14 +36,17 @@ def bundle(made: Bundle) -> Parts:
     yield table
     chosen = Counter(str(row["schedule"]) for row in manifest["kernels"])
     yield f"schedules: {', '.join(f'{number} {origin}' for origin, number in sorted(chosen.items()))}"
-    library = made.library.stat().st_size / 2**20
+    library = (made.c_library or made.library).stat().st_size / 2**20
     yield (
         f"{made.path}: {library:.1f} MiB library for {made.core}, "
         f"{manifest['multiply_adds'] / 1e6:.1f} M multiply-adds, "
         f"{manifest['weights']['bytes'] / 2**20:.1f} MiB of weights, "
         f"{manifest['peak_activation_bytes'] / 2**20:.1f} MiB of activations planned"
     )
-    yield (f"next: armature validate {made.path} --device emulated")
+    if made.c_library is not None:
+        yield f"C library: {made.c_library} and its header (docs/c-library.md)"
+    if made.library.is_file():
+        yield f"next: armature validate {made.path} --device emulated"
 
 
 def _by_kind(kernels: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:

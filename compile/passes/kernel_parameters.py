@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from tvm import DataType, ir, s_tir, tirx
 
@@ -26,7 +26,13 @@ def accept_offsets(
         parameters[position] = _at_offset(inside, 1 if position in unaligned else ALIGNMENT)
         first = tirx.BufferLoad(parameters[position], [0] * len(inside.ty.shape))
         declarations.append(tirx.DeclBuffer(inside, data=tirx.address_of(first)))
-    root = kernel.body.block
+    body = with_declarations(kernel.body, declarations)
+    return tirx.PrimFunc(parameters, body, kernel.ret_type, kernel.attrs, kernel.span)
+
+
+def with_declarations(body: tirx.Stmt, declarations: Sequence[tirx.Stmt]) -> tirx.Stmt:
+    """The body of a kernel, a block, that begins with `declarations` of its buffers."""
+    root = body.block
     block = s_tir.SBlock(
         root.iter_vars,
         root.reads,
@@ -38,8 +44,7 @@ def accept_offsets(
         root.match_buffers,
         root.annotations,
     )
-    body = s_tir.SBlockRealize(kernel.body.iter_values, kernel.body.predicate, block)
-    return tirx.PrimFunc(parameters, body, kernel.ret_type, kernel.attrs, kernel.span)
+    return s_tir.SBlockRealize(body.iter_values, body.predicate, block)
 
 
 def _at_offset(parameter: ir.Expr, alignment: int) -> ir.Expr:

@@ -1,0 +1,186 @@
+"""`main` as straight-line calls: which kernel runs when, and where each of its tensors lies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+from typing import Literal
+
+import numpy as np
+from tvm import ir, relax, tirx
+
+from compile.build import allocated
+from compile.lower import Lowered
+from compile.passes.arena import ALIGNMENT
+from compile.passes.constants import Array, array_of
+from compile.passes.kernel_parameters import allow_aliases
+from compile.passes.liveness import ALLOCATION, VIEWS, Liveness, liveness_of
+from compile.passes.plan_memory import Plan
+from targets.cores import Core
+from targets.errors import UserError
+
+Base = Literal["input", "output", "workspace", "weights"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor begins: `offset` bytes into the arena, the weights, or the caller's buffer `index`."""
+
+    base: Base
+    index: int = 0
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Call:
+    """A kernel, by its name, and what it is given."""
+
+    kernel: str
+    arguments: tuple[Place, ...]
+
+
+@dataclass(frozen=True)
+class Copy:
+    """The whole output `output` is what lies at `source`: it is another output too, or was never computed."""
+
+    output: int
+    source: Place
+
+
+@dataclass
+class Weights:
+    """Constants one after the other, each at a multiple of ALIGNMENT; equal bytes are stored once."""
+
+    content: bytearray = field(default_factory=bytearray)
+    offsets: dict[bytes, int] = field(default_factory=dict)
+
+    def place(self, value: Array) -> Place:
+        """Where `value` lies, which is added if it is new."""
+        data = np.ascontiguousarray(value).tobytes()
+        if data not in self.offsets:
+            self.content.extend(bytes(-len(self.content) % ALIGNMENT))
+            self.offsets[data] = len(self.content)
+            self.content.extend(data)
+        return Place("weights", 0, self.offsets[data])
+
+
+@dataclass(frozen=True)
+class Program:
+    """What an inference does, with all its memory laid out."""
+
+    calls: tuple[Call, ...]
+    copies: tuple[Copy, ...]
+    kernels: Mapping[str, tirx.PrimFunc]
+    weights: bytes
+    workspace_bytes: int
+
+    def with_scratch(self, scratch: Mapping[str, Sequence[int]]) -> Program:
+        """The program whose kernels, by name, also get buffers of so many bytes, behind the arena.
+
+        They are the kernel's while it runs: all kernels share the place.
+        """
+        begin = _aligned(self.workspace_bytes)
+        places: dict[str, tuple[Place, ...]] = {}
+        end = begin
+        for kernel, sizes in scratch.items():
+            starts = list(accumulate(map(_aligned, sizes), initial=begin))
+            places[kernel] = tuple(Place("workspace", 0, start) for start in starts[:-1])
+            end = max(end, starts[-1])
+        calls = tuple(Call(call.kernel, call.arguments + places[call.kernel]) for call in self.calls)
+        return replace(self, calls=calls, workspace_bytes=end)
+
+
+def straight_line(lowered: Lowered, core: Core) -> Program:
+    """The program of a network compiled for `core`, by the bundle's memory plan.
+
+    Raises UserError where `main` calls anything but kernels.
+    """
+    module, plan = allocated(lowered, core)
+    reader = _Reader(module["main"], plan)
+    called = sorted(
+        plan.called, key=lambda var: str(var.name_hint)
+    )  # a set: the library is the same each time
+    kernels = {
+        var.name_hint: allow_aliases(module[var]) if var in plan.aliased else module[var] for var in called
+    }
+    return Program(
+        tuple(reader.calls), tuple(reader.copies), kernels, bytes(reader.weights.content), plan.arena_bytes
+    )
+
+
+class _Reader:
+    """Follows `main` binding by binding."""
+
+    def __init__(self, main: relax.Function, plan: Plan) -> None:
+        self.plan = plan
+        self.calls: list[Call] = []
+        self.copies: list[Copy] = []
+        self.weights = Weights()
+        self.places: dict[relax.Var, Place] = {var: Place("input", i) for i, var in enumerate(main.params)}
+        self.tuples: dict[relax.Var, ir.Expr] = {}
+        bindings = [binding for block in main.body.blocks for binding in block.bindings]
+        for binding in bindings:
+            if isinstance(binding.value, relax.Tuple):
+                self.tuples[binding.var] = binding.value
+        result = self.tuples.get(main.body.body, main.body.body)
+        outputs = tuple(result.fields) if isinstance(result, relax.Tuple) else (result,)
+        self.outputs = _computed_in_place(outputs, liveness_of(main))
+        for binding in bindings:
+            self._follow(binding)
+        for index, output in enumerate(outputs):
+            source = self._place(output)
+            if source != Place("output", index):
+                self.copies.append(Copy(index, source))
+
+    def _follow(self, binding: relax.Binding) -> None:
+        var, value = binding.var, binding.value
+        operator = getattr(getattr(value, "op", None), "name", "")
+        if var in self.plan.needless or var in self.tuples:
+            return
+        if operator == ALLOCATION:
+            self.places[var] = self._allocation(var)
+        elif operator in VIEWS:
+            self.places[var] = self._place(value.args[0])
+        elif isinstance(value, ir.Call) and isinstance(value.op, ir.GlobalVar):
+            arguments = tuple(self._place(argument) for argument in value.args)
+            self.calls.append(Call(value.op.name_hint, arguments))
+        else:
+            self.places[var] = self._place(value)
+
+    def _allocation(self, var: relax.Var) -> Place:
+        if var in self.plan.offsets:
+            return Place("workspace", 0, self.plan.offsets[var])
+        whole, start = self.plan.inside.get(var, (var, 0))
+        if whole not in self.outputs:
+            raise _unsupported(f"the tensor {var.name_hint}, which is neither intermediate nor output")
+        return Place("output", self.outputs[whole], start)
+
+    def _place(self, expression: ir.Expr) -> Place:
+        if isinstance(expression, relax.Var) and expression in self.places:
+            return self.places[expression]
+        value = array_of(expression)
+        if value is None:
+            raise _unsupported(str(expression).strip().splitlines()[-1])
+        return self.weights.place(value)
+
+
+def _computed_in_place(outputs: tuple[ir.Expr, ...], seen: Liveness) -> dict[relax.Var, int]:
+    """The allocations that are outputs, or that outputs are views of, and the first such output."""
+    first: dict[relax.Var, int] = {}
+    for index, output in enumerate(outputs):
+        root = seen.roots.get(output) if isinstance(output, relax.Var) else None
+        if root is not None:
+            first.setdefault(root, index)
+    return first
+
+
+def _aligned(size: int) -> int:
+    return size + -size % ALIGNMENT
+
+
+def _unsupported(what: str) -> UserError:
+    return UserError(
+        f"This network cannot be a C library yet: its program has {what[:120]}.\n"
+        "Compile it as a bundle (--format bundle)."
+    )

@@ -1,0 +1,222 @@
+"""The plain C library: its header under a strict C99 compiler, and its results beside the bundle's."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from elftools.elf.dynamic import DynamicSection
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
+from torch import Tensor, nn
+from tvm import te
+
+from compile.c_library.kernels import compile_kernels
+from compile.c_library.program import Call, Place, Program
+from compile.c_library.sources import FUNCTIONS
+from targets.cores import find_core
+from targets.emulated.board import find_qemu, find_sysroot
+from targets.toolchain import compile_object, compile_program
+from tests.e2e import test_memory, test_own_model
+from tests.e2e.conftest import Armature
+
+pytestmark = pytest.mark.emulator
+
+USER = Path(__file__).with_name("c_library.c")
+STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
+
+MOBILENET = ("mobilenet_v2", "--arg", "width=0.35", "--input", "image=1x3x96x96", "--weights", "random:0")
+ODD_CHANNELS = (f"{test_own_model.__name__}:small_net", "--input", "picture=1x3x33x47")
+# Outputs that are intermediates and views of each other; the input given back; a concatenation made in place.
+OUTPUTS = (f"{test_memory.__name__}:outputs", "--input", "picture=1x3x20x20")
+ECHO = (f"{test_memory.__name__}:echo", "--input", "picture=1x3x12x12")
+# Boxes and labels: a kernel with local variables, and outputs of two types.
+DETECTOR = ("ssdlite_mobilenet_v2", "--weights", "random:0", "--input", "image=1x3x96x96")
+# A kernel of TVM's own, with an exponential.
+SOFTMAX = (f"{__name__}:softmax", "--input", "input=1x3x24x24")
+
+
+def softmax() -> nn.Module:
+    """A network that ends in a softmax over 1936 numbers."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Softmax(1))
+
+
+def sort() -> nn.Module:
+    """A network that needs TVM's runtime."""
+    return Sort()
+
+
+class Sort(nn.Module):
+    """An operator that TVM's runtime computes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sort(x, -1)[0]
+
+
+def compiled(armature: Armature, folder: Path, model: Sequence[str], cpu: str, artifact: str) -> Path:
+    """The folder with what `model` becomes."""
+    result = armature("compile", *model, "--cpu", cpu, "--format", artifact, "-o", folder)
+    assert result.exit_code == 0, result.stderr
+    return folder
+
+
+def library_of(folder: Path) -> Path:
+    """The C library in the folder."""
+    (library,) = folder.glob("lib*.so")
+    return library
+
+
+def user_of(folder: Path) -> Path:
+    """A C program that uses the library in the folder, and lies beside it."""
+    name = library_of(folder).stem.removeprefix("lib")
+    which = (f'-DHEADER="{name}.h"', f"-DMODEL={name}", f"-DUPPER={name.upper()}")
+    compile_object(USER, folder / "user.o", (*STRICT, *which, f"-I{folder}"))
+    dynamic = (f"-L{folder}", f"-l{name}", "-Wl,-rpath,$ORIGIN", "-Wl,--export-dynamic", "-lpthread")
+    compile_program([folder / "user.o"], folder / "user", dynamic, "cc")
+    return folder / "user"
+
+
+def emulated(*command: object, cpu: str = "cortex-a53") -> subprocess.CompletedProcess[str]:
+    """What an ARM program does on the emulated board."""
+    emulator = [find_qemu(), "-cpu", cpu, "-L", str(find_sysroot())]
+    return subprocess.run([*emulator, *map(str, command)], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def mobilenet(armature: Armature, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MobileNetV2 as a bundle and a C library in one folder."""
+    return compiled(armature, tmp_path_factory.mktemp("c-library") / "out", MOBILENET, "cortex-a53", "both")
+
+
+def check_same_numbers(folder: Path, scratch: Path) -> None:
+    """Hold the C library's outputs against those of the bundle in the same folder, bit by bit."""
+    (row,) = json.loads((folder / "manifest.json").read_text())["inputs"]
+    image = scratch / "image.bin"
+    np.random.default_rng(7).standard_normal(row["shape"], np.float32).tofile(image)
+    bundled = emulated(folder / "run", "--input", image, "--output", scratch / "bundled.bin")
+    assert bundled.returncode == 0, bundled.stderr
+    ours = emulated(user_of(folder), scratch / "ours.bin", image)
+    assert ours.returncode == 0, ours.stderr
+    result = (scratch / "ours.bin").read_bytes()
+    assert len(set(result)) > 16 and result == (scratch / "bundled.bin").read_bytes()
+
+
+def test_mobilenet_gives_the_bundles_numbers(mobilenet: Path, tmp_path: Path) -> None:
+    check_same_numbers(mobilenet, tmp_path)
+
+
+NETWORKS = {"odd": ODD_CHANNELS, "outputs": OUTPUTS, "echo": ECHO, "softmax": SOFTMAX, "detector": DETECTOR}
+
+
+@pytest.mark.parametrize("model", NETWORKS.values(), ids=NETWORKS)
+def test_networks_give_the_bundles_numbers(
+    armature: Armature, tmp_path: Path, model: tuple[str, ...]
+) -> None:
+    check_same_numbers(compiled(armature, tmp_path / "out", model, "cortex-a53", "both"), tmp_path)
+
+
+def test_two_threads_on_one_handle(
+    armature: Armature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHARE_A_HANDLE", "1")
+    check_same_numbers(compiled(armature, tmp_path / "out", ODD_CHANNELS, "cortex-a53", "both"), tmp_path)
+
+
+def test_a_header_for_cpp(mobilenet: Path, tmp_path: Path) -> None:
+    source = tmp_path / "user.cpp"
+    source.write_text(
+        '#include "mobilenet_v2.h"\nint main() { return mobilenet_v2_create(nullptr, nullptr); }\n'
+    )
+    compile_object(source, tmp_path / "user.o", ("-std=c++11", *STRICT[1:], f"-I{mobilenet}"))
+
+
+REVERSED = """
+#include <stdio.h>
+void reversed(float *in, float *out, float *scratch);
+int main(void) {
+  static float in[1000], out[1000], scratch[1000];
+  int i;
+  for (i = 0; i < 1000; i++) in[i] = (float)i;
+  reversed(in, out, scratch);
+  for (i = 0; i < 1000; i++)
+    if (out[i] != 2 * in[999 - i] || scratch[i] != 2 * in[i]) return 1;
+  return 0;
+}
+"""
+
+
+def test_a_kernel_is_given_its_scratch(tmp_path: Path) -> None:
+    given = te.placeholder((1000,), "float32")
+    doubled = te.compute((1000,), lambda i: given[i] * 2.0)
+    kernel = te.create_prim_func([given, te.compute((1000,), lambda i: doubled[999 - i])])
+    scratch = compile_kernels({"reversed": kernel}, find_core("cortex-a53"), tmp_path / "kernel.o")
+    assert scratch == {"reversed": (4000,)}
+    (tmp_path / "user.c").write_text(REVERSED)
+    compile_object(tmp_path / "user.c", tmp_path / "user.o", STRICT)
+    compile_program([tmp_path / "user.o", tmp_path / "kernel.o"], tmp_path / "user", language="cc")
+    done = emulated(tmp_path / "user")
+    assert done.returncode == 0, done.stderr
+
+
+def test_scratch_lies_behind_the_arena() -> None:
+    kernel = Call("big", (Place("input"), Place("output")))
+    small = Call("small", (Place("workspace", 0, 0), Place("output")))
+    program = Program((kernel, small), (), {}, b"", 100).with_scratch({"big": (70, 4), "small": ()})
+    assert program.calls[0].arguments[2:] == (Place("workspace", 0, 128), Place("workspace", 0, 256))
+    assert program.calls[1] == small and program.workspace_bytes == 320
+
+
+def test_it_needs_the_c_library_alone_and_shows_the_header_alone(mobilenet: Path) -> None:
+    library = library_of(mobilenet)
+    with library.open("rb") as file:
+        elf = ELFFile(file)
+        dynamic, symbols = elf.get_section_by_name(".dynamic"), elf.get_section_by_name(".dynsym")
+        assert isinstance(dynamic, DynamicSection) and isinstance(symbols, SymbolTableSection)
+        needed = {tag.needed for tag in dynamic.iter_tags("DT_NEEDED")}
+        named = [symbol for symbol in symbols.iter_symbols() if symbol.name]
+        code = elf.get_section_by_name(".text").data_size
+    assert needed <= {"libc.so.6", "libm.so.6"}
+    exported = {symbol.name for symbol in named if symbol["st_shndx"] != "SHN_UNDEF"}
+    assert exported == {f"mobilenet_v2_{function}" for function in FUNCTIONS}
+    header = library.with_name("mobilenet_v2.h").read_text()
+    assert all(f"{name}(" in header for name in exported)
+    imported = {symbol.name for symbol in named if symbol["st_shndx"] == "SHN_UNDEF"}
+    assert imported <= {"getauxval", "posix_memalign", "free", "memcpy", "memset"}
+    assert code < 400_000
+
+
+def test_another_cpu_is_an_error_code(armature: Armature, tmp_path: Path) -> None:
+    folder = compiled(armature, tmp_path / "out", ODD_CHANNELS, "cortex-a76", "c-library")
+    refused = emulated(user_of(folder), tmp_path / "ours.bin", tmp_path / "none.bin", cpu="cortex-a53")
+    assert refused.returncode == 3 and "cortex-a76" in refused.stderr
+
+
+def test_a_c_library_alone_is_no_bundle(armature: Armature, tmp_path: Path) -> None:
+    folder = compiled(armature, tmp_path / "out", ODD_CHANNELS, "cortex-a53", "c-library")
+    names = {file.name for file in folder.iterdir()}
+    assert names == {"libsmall_net.so", "small_net.h", "manifest.json"}
+    refused = armature("validate", folder)
+    assert refused.exit_code == 2 and "--format both" in refused.stderr
+    first = library_of(folder).read_bytes()
+    compiled(armature, folder, ODD_CHANNELS, "cortex-a53", "c-library")  # in its own place again
+    assert library_of(folder).read_bytes() == first
+
+
+def test_an_operator_of_tvms_runtime_is_named(armature: Armature, tmp_path: Path) -> None:
+    model = (f"{__name__}:sort", "--input", "x=1x17", "--format", "c-library", "-o", tmp_path / "out")
+    result = armature("compile", *model)
+    assert result.exit_code == 2 and "sort" in result.stderr and "--format bundle" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_validation_asks_for_a_bundle(armature: Armature, tmp_path: Path) -> None:
+    options = ("--format", "c-library", "--validate", "emulated", "-o", tmp_path / "out")
+    result = armature("compile", *ODD_CHANNELS, *options)
+    assert result.exit_code == 2 and "--format both" in result.stderr
+    assert not (tmp_path / "out").exists()
