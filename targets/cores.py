@@ -36,6 +36,9 @@ class Core:
     like: str | None  # the core whose tuning logs and timing model serve this one too
     qemu: tuple[str, ...]  # qemu-user's -cpu, preferred first
 
+    def __str__(self) -> str:
+        return self.name
+
     @property
     def vector_registers(self) -> int:
         """128-bit registers: v0 to v31 on every AArch64 core."""
