@@ -252,7 +252,7 @@ def test_what_failed_is_left_out_until_it_is_asked_for(boards, tmp_path, armatur
     command = ("tune", NET, "--device", boards.spec, "--cpu", "a53", "--tuning-log", tmp_path, "--json")
     assert armature(*command, "--trials", 8).exit_code == 0
     log = log_of(tmp_path)
-    lost = log.records().pop()
+    lost = log.records()[0]  # a kernel's default, which is measured before all else
     log.replace([record for record in log.records() if record.line != lost.line])
     failure = json.dumps([lost.key, spell_draws(lost.draws), "wrong numbers", boards.spec])
     (log.folder / FAILURES).write_text(failure + "\n")
