@@ -17,7 +17,7 @@ from schedules.image_step import ImageStep, image_steps
 from schedules.kernel import LANES
 from schedules.operands import VECTOR
 from schedules.pixel_tile import PixelTile
-from schedules.step import MAX_TAPS, Step
+from schedules.step import Step, kept_taps
 from schedules.strips import substituted
 from schedules.surgery import at_start
 
@@ -71,10 +71,9 @@ def step_calls(
         substituted(each, block.iter_vars[3].var, channel) for each in _results(block, epilogue, pixel_axis=2)
     ]
     start = _start_inside(at_start(loops[-1].body.iter_values[3], loops), frame.channels)
-    streams = frame.kernel[0] * frame.kernel[1] > MAX_TAPS
     taps = [
         tirx.BufferLoad(product.b.source, [tap // frame.kernel[1], tap % frame.kernel[1], start])
-        for tap in range(0 if streams else frame.kernel[0] * frame.kernel[1])
+        for tap in range(kept_taps(frame.kernel))
     ]
     if epilogue.finish.bias and frame.style != VECTOR:
         bias = epilogue.operands[1 if epilogue.finish.stored else 0]
@@ -90,7 +89,7 @@ def step_calls(
             tirx.BufferLoad(pixel.source, [image, substituted(row, r, tirx.const(tap)), column, channel])
             for tap in range(*step.taps)
         ]
-        first = [tirx.BufferLoad(product.b.source, [step.taps[0], 0, channel])] if streams else []
+        first = [tirx.BufferLoad(product.b.source, [step.taps[0], 0, channel])] if step.streams else []
         finished = replace(step, finish=epilogue.finish)
         return _call(finished.name, stencil.llvm_ir(finished), *results, *first, *rows, *kept)
 

@@ -66,7 +66,7 @@ def styles_of(core: Core) -> list[int]:
 
 def rounds_of(style: str) -> tuple[int, ...]:
     """Rounds of a loop's turn, best first: in order, cores wait for the branch's instructions."""
-    return (1, 2, 4) if style == VECTOR else (4, 2, 1)
+    return ROUNDS if style == VECTOR else ROUNDS[::-1]
 
 
 MAX_OFFSET = 4095 * 8
@@ -74,8 +74,8 @@ MAX_OFFSET = 4095 * 8
 _COUNT = "x11"
 _BIASES = ("x6", "x7", "x8")
 """Upper halves of biases on their way, which operands' loads must leave alone: a panel has up to three."""
-MAX_ROUNDS = 4
-"""Rounds of a loop's turn: more is more code than it saves of time."""
+ROUNDS = (1, 2, 4)
+"""Numbers of rounds in a loop's turn: more is more code than it saves of time."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Tile:
     @property
     def fits(self) -> bool:
         """Whether sums and operands fit the vector registers, and addresses the loads."""
-        reach = ((self.rows - 1) * self.pitch + 2 * MAX_ROUNDS * STEP) * BYTES
+        reach = ((self.rows - 1) * self.pitch + 2 * ROUNDS[-1] * STEP) * BYTES
         return (
             self.columns % LANES == 0
             and self.depth % STEP == 0

@@ -76,12 +76,12 @@ class Step:
     @property
     def streams(self) -> bool:
         """Whether weights are loaded as pixels are."""
-        return self.kernel[0] * self.kernel[1] > MAX_TAPS
+        return not self.kept_taps
 
     @property
     def kept_taps(self) -> int:
         """Taps whose weights are in registers from the start."""
-        return 0 if self.streams else self.kernel[0] * self.kernel[1]
+        return kept_taps(self.kernel)
 
     @property
     def bias(self) -> int | None:
@@ -120,6 +120,12 @@ class Step:
         """The base register of a pixel, by (row, part of the row), and its offset in bytes."""
         offset = (pixel[1] - self.pixels[0]) * self.pitch * _BYTES
         return (pixel[0] - self.taps[0], offset // REACH), offset % REACH
+
+
+def kept_taps(kernel: tuple[int, int]) -> int:
+    """Taps of a filter whose weights stay in registers from step to step: all, or none."""
+    taps = kernel[0] * kernel[1]
+    return taps if taps <= MAX_TAPS else 0
 
 
 def last_uses(step: Step) -> dict[Operand, int]:
