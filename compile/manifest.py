@@ -14,12 +14,15 @@ from compile.lower import Lowered
 from compile.passes.schedule_kernels import Kernel
 from compile.source import FRAMES, Source, TensorInfo, spell
 from targets.cores import Core
+from targets.platforms import Platform
 
 _PACKAGES = ("apache-tvm", "apache-tvm-ffi", "torch", "numpy", "ziglang")
 
 
-def describe(source: Source, traced: Traced, lowered: Lowered, core: Core) -> dict[str, Any]:
-    """The manifest of a network compiled for `core`, JSON-ready, but for its files."""
+def describe(
+    source: Source, traced: Traced, lowered: Lowered, core: Core, platform: Platform
+) -> dict[str, Any]:
+    """The manifest of a network compiled for `core` on `platform`, JSON-ready, but for its files."""
     plan = memory_plan(lowered, core)
     return {
         "format": FORMAT,
@@ -29,6 +32,7 @@ def describe(source: Source, traced: Traced, lowered: Lowered, core: Core) -> di
         "outputs": [_tensor(tensor) for tensor in traced.outputs],
         "preprocess": traced.preprocess.to_json() if traced.preprocess else None,
         "labels": traced.labels,
+        "platform": platform.name,
         "core": {"name": core.name, "llvm": core.llvm, "features": sorted(core.features)},
         "weights": {"source": traced.weights, "sha256": traced.fingerprint(), "bytes": weight_bytes(lowered)},
         "parameters": traced.parameters,

@@ -18,6 +18,7 @@ from compile.manifest import describe, interface_text
 from compile.source import Artifact, Source
 from targets.agent.build import build_agent
 from targets.cores import Core
+from targets.platforms import LINUX_ARM, Platform
 
 Stage = Callable[[str], AbstractContextManager[object]]
 """Called with a stage's name, gives the context in which it runs: how progress is shown."""
@@ -34,8 +35,10 @@ def compile_model(
     stage: Stage,
     lowering: Lowering = lower,
     artifact: Artifact = "bundle",
+    platform: Platform = LINUX_ARM,
 ) -> bundle.Bundle:
-    """Compile the network that `source` names for `core` into a folder at `output` that holds `artifact`.
+    """Compile the network that `source` names for `core` on `platform`, into a folder at `output` that holds
+    `artifact`; a bundle is for LINUX_ARM alone.
 
     Raises UserError for what the user can mend. Nothing is left at `output` when it fails.
     """
@@ -47,12 +50,12 @@ def compile_model(
     with stage("lower"):
         lowered = lowering(module, core)
     with bundle.new_bundle(output) as folder:
-        description = describe(source, traced, lowered, core)
+        description = describe(source, traced, lowered, core, platform)
         with stage("build"):
             if artifact != "c-library":
                 build_library(lowered, core, folder / bundle.LIBRARY)
             if artifact != "bundle":
-                build_c_library(lowered, core, description, folder)
+                build_c_library(lowered, core, platform, description, folder)
         with stage("bundle"):
             if artifact != "c-library":
                 shutil.copy(build_agent(), folder / bundle.PROGRAM)

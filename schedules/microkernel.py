@@ -22,6 +22,7 @@ from schedules.operands import (
     INTERLEAVED,
     PAIRED,
     PIXELS,
+    PLAIN,
     SCRATCH,
     STEP,
     VECTOR,
@@ -30,11 +31,12 @@ from schedules.operands import (
     Load,
     Operands,
 )
-from targets.cores import Core, lineage
+from targets.cores import AARCH64, Core, lineage
 
 __all__ = [
     "INTERLEAVED",
     "PAIRED",
+    "PLAIN",
     "STYLES",
     "VECTOR",
     "VECTORS",
@@ -46,7 +48,7 @@ __all__ = [
     "styles_of",
 ]
 
-STYLES = (VECTOR, PAIRED, INTERLEAVED)
+STYLES = (VECTOR, PAIRED, INTERLEAVED, PLAIN)
 """The load styles, in the order in which decisions number them."""
 
 _STYLE_OF = {"cortex-a53": PAIRED, "cortex-a55": INTERLEAVED, "cortex-a65": VECTOR, "cortex-a510": VECTOR}
@@ -55,13 +57,17 @@ _STYLE_OF = {"cortex-a53": PAIRED, "cortex-a55": INTERLEAVED, "cortex-a65": VECT
 
 def style_of(core: Core) -> str:
     """The load style of `core`."""
+    if core.arch != AARCH64:
+        return PLAIN
     return next((_STYLE_OF[row.name] for row in lineage(core) if row.name in _STYLE_OF), VECTOR)
 
 
 def styles_of(core: Core) -> list[int]:
     """The numbers of the load styles to try on `core`, best first: all of them where it issues in order."""
     own = style_of(core)
-    return [STYLES.index(own), *(at for at, style in enumerate(STYLES) if core.in_order and style != own)]
+    if not core.in_order or own == PLAIN:
+        return [STYLES.index(own)]
+    return [STYLES.index(own), *(at for at, style in enumerate(STYLES) if style not in (own, PLAIN))]
 
 
 def rounds_of(style: str) -> tuple[int, ...]:

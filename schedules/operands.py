@@ -12,7 +12,9 @@ PAIRED = "paired"
 INTERLEAVED = "interleaved"
 """A55: every half goes beside an `fmla`."""
 VECTOR = "vector"
-"""Any other: 128 bits at a time."""
+"""Any other AArch64 core: 128 bits at a time."""
+PLAIN = "plain"
+"""Nothing is written out: the loops are left to LLVM, as on cores of another architecture."""
 
 STEP = 4
 """Input channels of one round: a pixel's are one vector."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from schedules import inline
 from schedules.kernel import LANES
-from schedules.microkernel import STYLES, VECTOR, VECTORS
+from schedules.microkernel import PLAIN, STYLES, VECTOR, VECTORS
 from schedules.rounds import Address, Product, Round, Vector, add
 from schedules.space import Decider
 
@@ -22,6 +22,9 @@ STEPS = (4, 8)
 """Input channels of one round: with two vectors of a pixel, one is loaded while the other is multiplied."""
 MAX_ROWS = 8
 """Outputs of a tile: each has an address register."""
+
+PLAIN_VECTORS = 16
+"""Vector registers of the narrowest CPU whose loops are left to LLVM: an x86-64 without AVX-512."""
 
 _BYTES = 4
 _STARTING = 16  # cycles until the first vectors are there, about
@@ -54,12 +57,18 @@ class PixelTile:
     @property
     def fits(self) -> bool:
         """Whether sums and operands fit the registers."""
-        return self.rows <= MAX_ROWS and self.columns % LANES == 0 and self._shared > 0 and self._round.fits
+        if self.rows > MAX_ROWS or self.columns % LANES:
+            return False
+        if self.style == PLAIN:
+            return self.depth % self.step == 0 and len(self.sums) + self._operands <= PLAIN_VECTORS
+        return self._shared > 0 and self._round.fits
 
     @property
     def cycles(self) -> int:
         """About what a call takes."""
         panels = self.columns // LANES
+        if self.style == PLAIN:
+            return _STARTING + self.depth * (self.rows * panels + self._operands)
         left = self.depth % self.step * (self.rows * panels + self.rows + 2 * panels)
         return _STARTING + self.rounds * self._round.cycles + left
 
@@ -86,6 +95,11 @@ class PixelTile:
     def rounds(self) -> int:
         """Of all its input channels, without those that are left over."""
         return self.depth // self.step
+
+    @property
+    def _operands(self) -> int:
+        """Vectors beside the sums for one input channel where nothing is written out."""
+        return self.columns // LANES + 1
 
     @property
     def _pixels(self) -> int:
@@ -179,11 +193,11 @@ def tiles(outputs: int, channels: int, depth: int, columns: Sequence[int], style
     """
     found = [
         PixelTile(rows, wide, depth, step, True, each)
-        for each in dict.fromkeys((style, VECTOR))
+        for each in ((PLAIN,) if style == PLAIN else dict.fromkeys((style, VECTOR)))
         for wide in columns
         if channels % wide == 0
         for rows in range(min(MAX_ROWS, outputs), 0, -1)
-        for step in STEPS
+        for step in (STEPS if style != PLAIN else (*STEPS, 1))
     ]
     fitting = [tile for tile in found if tile.fits]
     return sorted(

@@ -19,7 +19,7 @@ from schedules.kernel import (
     anchor,
     round_up,
 )
-from schedules.microkernel import STYLES, VECTOR, Tile, rounds_of, styles_of
+from schedules.microkernel import PLAIN, STYLES, VECTOR, Tile, rounds_of, styles_of
 from schedules.space import Decider, dividing_first
 from schedules.splice import mark_tile
 from schedules.tile import fold_epilogue, partition, unroll_all, vectorize_channels
@@ -125,7 +125,7 @@ def _written_out(workload: Workload, columns: int, style: str) -> list[int]:
     index of a lone pixel is no variable.
     """
     pixels, depth = workload["m"], workload["k"]
-    if pixels == 1 or workload["n"] < columns or "stride" in workload.shape:
+    if style == PLAIN or pixels == 1 or workload["n"] < columns or "stride" in workload.shape:
         return []
 
     def fits(rows: int) -> bool:

@@ -17,8 +17,8 @@ from schedules import calls
 from schedules.clamp import by_bits
 from schedules.epilogue import epilogue_of
 from schedules.frame import Frame
-from schedules.kernel import Decisions
-from schedules.microkernel import STYLES
+from schedules.kernel import LANES, Decisions
+from schedules.microkernel import PLAIN, STYLES
 from schedules.pixel_tile import PixelTile
 from schedules.surgery import (
     drop_buffer,
@@ -68,14 +68,31 @@ def mark_image_steps(sch: Schedule, columns: LoopRV, frame: Frame) -> None:
 def mark_pixel_tile(
     sch: Schedule, block: SBlockRV, around: LoopRV, rows: LoopRV, decisions: Decisions
 ) -> None:
-    """Ask for the nest at `rows` (rows, columns, inputs) of `block` to be a `PixelTile`.
+    """Ask for the nest at `rows` (rows, columns, inputs) of `block` to be a `PixelTile`; in style PLAIN it
+    stays loops.
 
     The sums, one vector after the other, are set outside `around`, which is `rows` or the window's loop.
     """
-    start = sch.decompose_reduction(block, around)
-    sch.annotate(rows, _PIXELS, f"{decisions['step']} {STYLES[decisions['load_style']]}")
+    style = STYLES[decisions["load_style"]]
+    if style == PLAIN:
+        inputs = _leave_to_llvm(sch, block, decisions["step"])
+        start = sch.decompose_reduction(block, inputs if around.same_as(rows) else around)
+    else:
+        start = sch.decompose_reduction(block, around)
+        sch.annotate(rows, _PIXELS, f"{decisions['step']} {style}")
     row, column = sch.get_loops(start)[-2:]
     unroll_all(sch, row, vectorize_channels(sch, column))
+
+
+def _leave_to_llvm(sch: Schedule, block: SBlockRV, step: int) -> LoopRV:
+    """The nest (rows, columns, inputs) of `block` as loops, the inputs outermost, `step` of them unrolled."""
+    row, column, k = sch.get_loops(block)[-3:]
+    vector, lane = sch.split(column, [None, LANES])
+    outer, inner = sch.split(k, [None, step])
+    sch.reorder(outer, inner, row, vector, lane)
+    unroll_all(sch, inner, row, vector)
+    sch.vectorize(lane)
+    return outer
 
 
 def splice(sch: Schedule) -> None:

@@ -16,6 +16,9 @@ from targets.errors import UserError
 if TYPE_CHECKING:
     from tvm.target import Target
 
+AARCH64, X86_64 = "aarch64", "x86_64"
+"""Architectures, as LLVM and Linux call them."""
+
 FEATURES = ("crc", "lse", "rdm", "fp16", "dotprod", "i8mm", "bf16", "sve", "sve2")
 
 
@@ -26,7 +29,7 @@ class Core:
     name: str
     llvm: str  # LLVM's -mcpu
     isa: str
-    features: frozenset[str]  # of FEATURES
+    features: frozenset[str]  # of FEATURES; of an x86-64, as /proc/cpuinfo spells them
     in_order: bool  # issue: IN or OUT of order in the table
     fma_per_cycle: int  # 128-bit f32x4 FMLA
     l1d_kib: int
@@ -35,6 +38,7 @@ class Core:
     l2_ways: int
     like: str | None  # the core whose tuning logs and timing model serve this one too
     qemu: tuple[str, ...]  # qemu-user's -cpu, preferred first
+    arch: str = AARCH64
 
     def __str__(self) -> str:
         return self.name
@@ -60,7 +64,7 @@ class Core:
         """The TVM target that compiles for this core."""
         from tvm.target import Target  # here, because it takes seconds and the table does not need it
 
-        return Target({"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": self.llvm})
+        return Target({"kind": "llvm", "mtriple": f"{self.arch}-linux-gnu", "mcpu": self.llvm})
 
 
 # Sets of features, named for the architecture (V8_4: as Neoverse V1 has it), and the two kinds of issue.

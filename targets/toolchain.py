@@ -1,4 +1,4 @@
-"""The cross compiler and linker (Zig): C, C++ and object files to ARM code for glibc 2.28."""
+"""The cross compiler and linker (Zig): C, C++ and object files to code for a platform, or for the board."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from pathlib import Path
 
 from targets.cache import cache_folder
 from targets.errors import UserError
+from targets.platforms import LINUX_ARM
 
-TRIPLE = "aarch64-linux-gnu"
-GLIBC = "2.28"  # Debian 10, Ubuntu 18.10, RHEL 8: anything newer runs what is linked against it
+BOARD = LINUX_ARM.zig
+"""What is linked for where nothing is said: the agent's platform."""
 
 _WITHOUT_DEBUG = Path(__file__).with_name("without_debug.ld")
 
@@ -28,28 +29,35 @@ def toolchain_versions() -> str:
     """What decides the compiled bytes besides sources and flags: versions of Zig, TVM and its FFI."""
     _require_zig()
     names = ("ziglang", "apache-tvm", "apache-tvm-ffi")
-    return " ".join(f"{name}={_version(name)}" for name in names) + f" {TRIPLE}.{GLIBC}"
+    return " ".join(f"{name}={_version(name)}" for name in names) + f" {BOARD}"
 
 
-def compile_object(source: Path, output: Path, flags: Sequence[str]) -> None:
-    """Compiles one C or C++ file (by its suffix) to an ARM object file.
+def compile_object(source: Path, output: Path, flags: Sequence[str], target: str = BOARD) -> None:
+    """Compiles one C or C++ file (by its suffix) to an object file for `target`, as Zig calls it.
 
     Raises:
         UserError: Zig is missing, or the compiler refuses the source.
     """
     language = "cc" if source.suffix == ".c" else "c++"
-    _zig(language, *flags, "-c", str(source), "-o", str(output), what=f"compiling {source.name}")
+    arguments = (*flags, "-c", str(source), "-o", str(output))
+    _zig(language, *arguments, what=f"compiling {source.name}", target=target)
 
 
 def compile_program(
-    objects: Sequence[Path], output: Path, flags: Sequence[str] = (), language: str = "c++"
+    objects: Sequence[Path],
+    output: Path,
+    flags: Sequence[str] = (),
+    language: str = "c++",
+    target: str = BOARD,
 ) -> None:
-    """Links ARM object files to a program; where the `language` is "c++", the C++ library goes into it.
+    """Links object files for `target`, as Zig calls it, to a program; where the `language` is "c++",
+    the C++ library goes into it.
 
     Raises:
         UserError: Zig is missing, or the linker refuses the objects.
     """
-    _zig(language, *map(str, objects), "-o", str(output), *flags, what=f"linking {output.name}")
+    arguments = (*map(str, objects), "-o", str(output), *flags)
+    _zig(language, *arguments, what=f"linking {output.name}", target=target)
 
 
 def link_shared(objects: Sequence[Path], output: Path) -> None:
@@ -64,9 +72,11 @@ def link_shared(objects: Sequence[Path], output: Path) -> None:
     _zig("cc", *map(str, objects), "-o", str(output), *flags, what=f"linking {output.name}")
 
 
-def link_standalone(objects: Sequence[Path], output: Path, exported: Sequence[str]) -> None:
-    """Links ARM object files to a shared library for glibc 2.28 that needs libc and libm at most, and in
-    which only the functions `exported` can be seen from outside.
+def link_standalone(
+    objects: Sequence[Path], output: Path, exported: Sequence[str], target: str = BOARD
+) -> None:
+    """Links object files for `target`, as Zig calls it, to a shared library that needs libc and libm at most,
+    and in which only the functions `exported` can be seen from outside.
 
     Raises:
         UserError: Zig is missing, or the linker refuses the objects; a symbol that they lack is such a case.
@@ -78,7 +88,8 @@ def link_standalone(objects: Sequence[Path], output: Path, exported: Sequence[st
             *("-shared", "-O2", f"-Wl,-soname,{output.name}", "-Wl,--gc-sections", "-Wl,-z,defs"),
             *(f"-Wl,--version-script={script}", f"-Wl,-T,{_WITHOUT_DEBUG}", "-Wl,--as-needed", "-lm"),
         )
-        _zig("cc", *map(str, objects), "-o", str(output), *flags, what=f"linking {output.name}")
+        arguments = (*map(str, objects), "-o", str(output), *flags)
+        _zig("cc", *arguments, what=f"linking {output.name}", target=target)
 
 
 def link_host_plugin(source: Path, output: Path) -> None:
@@ -90,7 +101,7 @@ def link_host_plugin(source: Path, output: Path) -> None:
     _zig("cc", "-shared", "-fPIC", "-O2", str(source), "-o", str(output), what=source.name, target="native")
 
 
-def _zig(language: str, *arguments: str, what: str, target: str = f"{TRIPLE}.{GLIBC}") -> None:
+def _zig(language: str, *arguments: str, what: str, target: str = BOARD) -> None:
     _require_zig()
     command = [sys.executable, "-m", "ziglang", language, "-target", target, *arguments]
     log.debug("%s", " ".join(command))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +13,56 @@ from compile.c_library.kernels import compile_kernels
 from compile.c_library.program import straight_line
 from compile.lower import Lowered
 from targets.cores import Core
+from targets.platforms import Platform
 from targets.toolchain import compile_object, link_standalone
 
-# The caller of the kernels runs before the CPU is checked, so it is compiled for any: no -mcpu, and no
-# outlined atomics, which pull in a helper for each.
-FLAGS = (
-    *("-std=gnu11", "-O2", "-fPIC", "-mno-outline-atomics"),
-    *("-fno-sanitize=undefined", "-Wall", "-Wextra", "-Werror"),
-)
+# The caller of the kernels runs before the CPU is checked, so it is compiled for any: no -mcpu.
+FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-fno-sanitize=undefined", "-Wall", "-Wextra", "-Werror")
 
 
-def build_c_library(lowered: Lowered, core: Core, description: Mapping[str, Any], folder: Path) -> None:
+@dataclass(frozen=True)
+class Parts:
+    """What a library is made of: the calls in C, and objects with the kernels and the weights."""
+
+    caller: Path
+    kernels: Path
+    weights: Path
+
+
+def build_c_library(
+    lowered: Lowered, core: Core, platform: Platform, description: Mapping[str, Any], folder: Path
+) -> None:
     """Write the library and the header of a network, which the manifest describes so, into `folder`.
 
     Raises UserError where the network does more than call kernels, or the toolchain is missing.
     """
     name = sources.c_name(description["model"])
+    with tempfile.TemporaryDirectory() as aside:
+        parts = write_parts(lowered, core, platform, description, Path(aside))
+        header = folder / f"{name}.h"
+        header.write_bytes((Path(aside) / header.name).read_bytes())
+        caller = parts.caller.with_suffix(".o")
+        compile_object(parts.caller, caller, (*FLAGS, *platform.flags), platform.zig)
+        exported = [f"{name}_{function}" for function in sources.FUNCTIONS]
+        objects = [caller, parts.kernels, parts.weights]
+        link_standalone(objects, folder / f"lib{name}.so", exported, platform.zig)
+
+
+def write_parts(
+    lowered: Lowered, core: Core, platform: Platform, description: Mapping[str, Any], folder: Path
+) -> Parts:
+    """Write all that a library is made of, and its header, into `folder`. Raises as `build_c_library`."""
+    name = sources.c_name(description["model"])
+    parts = Parts(folder / "caller.c", folder / "kernels.o", folder / "weights.o")
     program = straight_line(lowered, core)
     (folder / f"{name}.h").write_text(sources.header(name, description), encoding="utf-8")
-    with tempfile.TemporaryDirectory() as aside:
-        kernels, weights, caller = (Path(aside) / part for part in ("kernels.o", "weights.o", "caller.o"))
-        symbols = {kernel: sources.kernel_symbol(name, kernel) for kernel in program.kernels}
-        bodies = {symbols[kernel]: body for kernel, body in program.kernels.items()}
-        scratch = compile_kernels(bodies, core, kernels)
-        program = program.with_scratch({kernel: scratch[symbol] for kernel, symbol in symbols.items()})
-        blob = weights.with_suffix(".bin")
-        blob.write_bytes(program.weights)
-        weights.with_suffix(".S").write_text(sources.weights_source(name, str(blob)))
-        compile_object(weights.with_suffix(".S"), weights, ())
-        caller.with_suffix(".c").write_text(sources.source(name, description, program))
-        compile_object(caller.with_suffix(".c"), caller, (*FLAGS, f"-I{folder}"))
-        exported = [f"{name}_{function}" for function in sources.FUNCTIONS]
-        link_standalone([caller, kernels, weights], folder / f"lib{name}.so", exported)
+    symbols = {kernel: sources.kernel_symbol(name, kernel) for kernel in program.kernels}
+    bodies = {symbols[kernel]: body for kernel, body in program.kernels.items()}
+    scratch = compile_kernels(bodies, platform.target(core), parts.kernels)
+    program = program.with_scratch({kernel: scratch[symbol] for kernel, symbol in symbols.items()})
+    parts.caller.write_text(sources.source(name, description, program, platform.cpu_check))
+    blob, assembly = parts.weights.with_suffix(".bin"), parts.weights.with_suffix(".S")
+    blob.write_bytes(program.weights)
+    assembly.write_text(sources.weights_source(name, str(blob)))
+    compile_object(assembly, parts.weights, (), platform.zig)
+    return parts

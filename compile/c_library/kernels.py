@@ -9,9 +9,9 @@ from pathlib import Path
 import tvm
 import tvm_ffi
 from tvm import ir, tirx
+from tvm.target import Target
 
 from compile.passes.kernel_parameters import item_bytes, with_declarations
-from targets.cores import Core
 from targets.errors import UserError
 
 C_PACKED = 1
@@ -24,14 +24,14 @@ RUNTIME_CALLS = frozenset({"tirx.tvm_call_packed", "tirx.tvm_call_cpacked"})
 
 
 def compile_kernels(
-    kernels: Mapping[str, tirx.PrimFunc], core: Core, output: Path
+    kernels: Mapping[str, tirx.PrimFunc], target: Target, output: Path
 ) -> Mapping[str, tuple[int, ...]]:
     """Compile `kernels`, by the symbols they get, to an object file: `void symbol(T *, ...)`, a pointer for
     each tensor, which must be aligned as its element is; then one for each scratch buffer that it needs.
 
     Returns the bytes of these, by symbol. Raises UserError where a kernel calls TVM's runtime.
     """
-    target = core.target().with_host(core.target())
+    target = target.with_host(target)
     module = ir.IRModule({symbol: _plain(kernel, symbol) for symbol, kernel in kernels.items()})
     module = tirx.transform.BindTarget(target)(module)
     lower, finalize, _ = tirx.get_default_tir_pipeline(target)

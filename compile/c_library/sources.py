@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.resources import files
 from string import Template
 from typing import Any
 
-from compile.c_library.features import hwcaps
+from compile.c_library.features import cpuids, hwcaps, saved
 from compile.c_library.program import Copy, Place, Program
 from compile.passes.arena import ALIGNMENT
 from compile.passes.kernel_parameters import item_bytes
 from targets.errors import UserError
+from targets.platforms import CpuCheck
 
 MAX_RANK = 8
 
@@ -58,15 +59,14 @@ def header(name: str, description: Mapping[str, Any]) -> str:
     )
 
 
-def source(name: str, description: Mapping[str, Any], program: Program) -> str:
+def source(name: str, description: Mapping[str, Any], program: Program, cpu_check: CpuCheck) -> str:
     """The C file that calls the kernels of `program` in their order, and is the header's functions."""
-    first, second = hwcaps(description["core"]["features"])
+    check = _CPU_CHECKS[cpu_check](description["core"]["features"])
     return _filled(
         "model.c.in",
         name,
         description,
-        hwcap=hex(first),
-        hwcap2=hex(second),
+        cpu_check=Template(_template(f"cpu_{cpu_check}.c.in")).substitute(check),
         arena_bytes=program.workspace_bytes,
         declarations=_declarations(name, program),
         input_rows=_rows(description["inputs"]),
@@ -84,8 +84,29 @@ def weights_source(name: str, blob: str) -> str:
     )
 
 
+def _hwcap(features: Collection[str]) -> dict[str, str]:
+    first, second = hwcaps(features)
+    return {"hwcap": hex(first), "hwcap2": hex(second)}
+
+
+def _cpuid(features: Collection[str]) -> dict[str, str]:
+    rows = ", ".join(f"{{{leaf:#x}, {register}, {bits:#x}}}" for leaf, register, bits in cpuids(features))
+    return {"cpuids": rows, "xcr0": hex(saved(features))}
+
+
+_CPU_CHECKS: Mapping[CpuCheck, Callable[[Collection[str]], dict[str, str]]] = {
+    "hwcap": _hwcap,
+    "cpuid": _cpuid,
+}
+"""What a check's template is filled with, from the features that the kernels use."""
+
+
+def _template(name: str) -> str:
+    return (files("compile.c_library") / name).read_text(encoding="utf-8")
+
+
 def _filled(template: str, name: str, description: Mapping[str, Any], **values: object) -> str:
-    text = (files("compile.c_library") / template).read_text(encoding="utf-8")
+    text = _template(template)
     common = {"name": name, "upper": name.upper(), "title": name, "core": description["core"]["name"]}
     return Template(text).substitute(common, **values)
 

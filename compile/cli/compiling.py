@@ -20,7 +20,10 @@ from compile.placement import Fit
 from compile.source import FLOATS, Artifact, InputFormat, Source
 from targets.cores import find_core
 from targets.errors import UserError
+from targets.host import host_core
+from targets.platforms import LINUX_ARM, host_platform
 
+HOST = "host"
 COMPILE_HELP = """Compile MODEL into a bundle: a library for one ARM core, and what runs it.
 
 With --format c-library the folder holds lib<model>.so and <model>.h instead, which need
@@ -39,12 +42,19 @@ Examples:
   compile mobilenet_v2 --input-format uint8-nhwc --cpu cortex-a53
   compile my_project.nets:finder --input image=1x3x320x320 --labels coco --fit stretch
   compile mobilenet_v2 --format c-library --cpu cortex-a53
+  compile mobilenet_v2 --target host
 """
 
 
 @click.command("compile", cls=Script, help=COMPILE_HELP, short_help="Compile a model into a bundle.")
 @click.argument("model")
-@click.option("--target", type=click.Choice(["arm_cpu"]), default="arm_cpu", show_default=True)
+@click.option(
+    "--target",
+    type=click.Choice(["arm_cpu", HOST]),
+    default="arm_cpu",
+    show_default=True,
+    help="host: a C library for this machine's CPU (docs/c-library.md).",
+)
 @click.option("--cpu", metavar="CORE", help="See `armature cores`.  [default: generic]")
 @click.option("--board", metavar="BOARD", help="Its biggest core instead; see `armature boards`.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder.  [default: MODEL-CORE]")
@@ -77,9 +87,8 @@ Examples:
     "--format",
     "artifact",
     type=click.Choice(get_args(Artifact)),
-    default="bundle",
-    show_default=True,
-    help="c-library: a plain C library and its header, which need no runtime; both: beside the bundle.",
+    help="c-library: a plain C library and its header, which need no runtime; both: beside the bundle.  "
+    "[default: bundle; for the host c-library]",
 )
 @tuning_log_option
 @click.option("--validate", "device", metavar="DEVICE", help="Validate on this device right after.")
@@ -96,14 +105,19 @@ def compile_command(
     input_format: InputFormat,
     label_set: str | None,
     fit: Fit | None,
-    artifact: Artifact,
+    artifact: Artifact | None,
     tuning_log: Path | None,
     device: str | None,
     as_json: bool,
 ) -> None:
-    if device and artifact == "c-library":
+    made: Artifact = artifact or ("c-library" if target == HOST else "bundle")
+    if target == HOST:
+        _require_host_options(cpu or board, made, device)
+        core, platform = host_core(), host_platform()
+    else:
+        core, platform = chosen_core(cpu, board) or find_core("generic"), LINUX_ARM
+    if device and made == "c-library":
         raise UserError("--validate needs a bundle: give --format both.")
-    core = chosen_core(cpu, board) or find_core("generic")
     extents, values = shapes(inputs), pairs(args, "--arg", "NAME=VALUE")
     folder = output or Path(f"{_stem(model)}-{core.name}")
     screen.print(f"compile {model} for {core.name} ({target})")
@@ -116,7 +130,7 @@ def compile_command(
         scheduler = TunedScheduler(core, log_folders(tuning_log))
     source = Source(model, values, weights, extents, input_format, label_set, fit)
     lowering = partial(lower, scheduler=scheduler)
-    bundle = compile_model(source, core, folder, stage, lowering, artifact)
+    bundle = compile_model(source, core, folder, stage, lowering, made, platform)
     for record in scheduler.unfit:
         screen.print(f"[yellow]warning:[/] tuning record does not apply: {escape(record)}", soft_wrap=True)
     report = run_validation(bundle, device) if device else None
@@ -129,6 +143,16 @@ def compile_command(
             print_parts(show_answers.report(report))
     if report and not report.passed:
         sys.exit(FAILED)
+
+
+def _require_host_options(core: str | None, artifact: Artifact, device: str | None) -> None:
+    """UserError where an option does not go with --target host."""
+    if core:
+        raise UserError(f"--target host compiles for this machine's CPU: leave {core} out.")
+    if artifact != "c-library":
+        raise UserError("--target host makes a C library alone: leave --format out.")
+    if device:
+        raise UserError("--validate needs a bundle, and --target host makes none: use armature.load instead.")
 
 
 def _stem(model: str) -> str:

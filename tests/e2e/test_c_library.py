@@ -21,7 +21,7 @@ from compile.c_library.program import Call, Place, Program
 from compile.c_library.sources import FUNCTIONS
 from targets.cores import find_core
 from targets.emulated.board import find_qemu, find_sysroot
-from targets.toolchain import compile_object, compile_program
+from targets.toolchain import BOARD, compile_object, compile_program
 from tests.e2e import test_memory, test_own_model
 from tests.e2e.conftest import Armature
 
@@ -72,13 +72,13 @@ def library_of(folder: Path) -> Path:
     return library
 
 
-def user_of(folder: Path) -> Path:
+def user_of(folder: Path, target: str = BOARD) -> Path:
     """A C program that uses the library in the folder, and lies beside it."""
     name = library_of(folder).stem.removeprefix("lib")
     which = (f'-DHEADER="{name}.h"', f"-DMODEL={name}", f"-DUPPER={name.upper()}")
-    compile_object(USER, folder / "user.o", (*STRICT, *which, f"-I{folder}"))
+    compile_object(USER, folder / "user.o", (*STRICT, *which, f"-I{folder}"), target)
     dynamic = (f"-L{folder}", f"-l{name}", "-Wl,-rpath,$ORIGIN", "-Wl,--export-dynamic", "-lpthread")
-    compile_program([folder / "user.o"], folder / "user", dynamic, "cc")
+    compile_program([folder / "user.o"], folder / "user", dynamic, "cc", target)
     return folder / "user"
 
 
@@ -155,7 +155,7 @@ def test_a_kernel_is_given_its_scratch(tmp_path: Path) -> None:
     given = te.placeholder((1000,), "float32")
     doubled = te.compute((1000,), lambda i: given[i] * 2.0)
     kernel = te.create_prim_func([given, te.compute((1000,), lambda i: doubled[999 - i])])
-    scratch = compile_kernels({"reversed": kernel}, find_core("cortex-a53"), tmp_path / "kernel.o")
+    scratch = compile_kernels({"reversed": kernel}, find_core("cortex-a53").target(), tmp_path / "kernel.o")
     assert scratch == {"reversed": (4000,)}
     (tmp_path / "user.c").write_text(REVERSED)
     compile_object(tmp_path / "user.c", tmp_path / "user.o", STRICT)
