@@ -19,7 +19,7 @@ from targets.platforms import CpuCheck
 
 MAX_RANK = 8
 
-FUNCTIONS = ("message", "input", "output", "workspace_size", "create", "run", "destroy")
+FUNCTIONS = ("version", "core", "message", "input", "output", "workspace_size", "create", "run", "destroy")
 """What the header declares, each after the library's name."""
 
 Row = Mapping[str, Any]
@@ -51,7 +51,6 @@ def header(name: str, description: Mapping[str, Any]) -> str:
         "model.h.in",
         name,
         description,
-        version=description["versions"]["armature"],
         inputs=len(description["inputs"]),
         outputs=len(description["outputs"]),
         max_rank=MAX_RANK,
@@ -107,7 +106,13 @@ def _template(name: str) -> str:
 
 def _filled(template: str, name: str, description: Mapping[str, Any], **values: object) -> str:
     text = _template(template)
-    common = {"name": name, "upper": name.upper(), "title": name, "core": description["core"]["name"]}
+    common = {
+        "name": name,
+        "upper": name.upper(),
+        "title": name,
+        "core": description["core"]["name"],
+        "version": description["versions"]["armature"],
+    }
     return Template(text).substitute(common, **values)
 
 

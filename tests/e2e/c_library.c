@@ -82,6 +82,7 @@ static void check_descriptors(void) {
   for (i = 0; i < input->rank; i++) elements *= (size_t)input->shape[i];
   EXPECT(strcmp(input->dtype, "float32") == 0 && input->size == 4 * elements);
   EXPECT(NAME(_input)(CONSTANT(_INPUTS)) == NULL && NAME(_output)(CONSTANT(_OUTPUTS)) == NULL);
+  EXPECT(strcmp(NAME(_core)(), CONSTANT(_CORE)) == 0 && strlen(NAME(_version)()) > 0);
   EXPECT(strlen(NAME(_message)(-1)) > 0 && strlen(NAME(_message)(1000)) > 0);
   EXPECT(strcmp(NAME(_message)(CONSTANT(_ERROR_CPU)), NAME(_message)(CONSTANT(_OK))) != 0);
 }
@@ -99,7 +100,14 @@ static void check_create_errors(char *workspace, size_t size) {
   options.workspace = workspace + 16;
   options.workspace_size = size;
   EXPECT(NAME(_create)(&options, &handle) == CONSTANT(_ERROR_ALIGNMENT) && handle == NULL);
-  NAME(_destroy)(NULL);
+  EXPECT(NAME(_destroy)(NULL) == CONSTANT(_OK));
+}
+
+/* In a workspace of ours, what is no handle any more is known for one. */
+static void check_ends(NAME(_handle) *handle) {
+  EXPECT(NAME(_destroy)(handle) == CONSTANT(_OK));
+  EXPECT(NAME(_run)(handle, sources, targets) == CONSTANT(_ERROR_HANDLE));
+  EXPECT(NAME(_destroy)(handle) == CONSTANT(_ERROR_HANDLE));
 }
 
 static void check_run_errors(NAME(_handle) *handle) {
@@ -190,8 +198,8 @@ int main(int count, char **arguments) {
   EXPECT(allocations == before);
   for (i = 0; i < 64; i++) EXPECT(((unsigned char *)workspace)[size + i] == 0xff);
   if (getenv("SHARE_A_HANDLE") != NULL) check_two_threads(own);
-  NAME(_destroy)(own);
-  NAME(_destroy)(lent);
+  EXPECT(NAME(_destroy)(own) == CONSTANT(_OK));
+  check_ends(lent);
 
   file = fopen(arguments[1], "wb");
   EXPECT(file != NULL);
