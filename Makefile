@@ -44,7 +44,7 @@ lint: $(DONE)/packages
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
-	find compile schedules targets tests tools bench -name __pycache__ -prune -exec rm -rf {} +
+	find armature compile schedules targets tests tools bench -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean
 	rm -rf $(VENV)

@@ -18,7 +18,7 @@ from compile.source import Source
 from targets.host import host_core
 from targets.platforms import host_platform
 from tests.e2e.conftest import Armature
-from tests.e2e.test_c_library import ECHO, MOBILENET, ODD_CHANNELS, OUTPUTS, SOFTMAX, user_of
+from tests.e2e.test_c_library import ECHO, ODD_CHANNELS, OUTPUTS, SOFTMAX, user_of
 
 # Windows over all channels at each stride, beside the image and dilated; dense layers of odd sizes.
 DENSE = (f"{__name__}:dense", "--input", "input=1x3x29x31")
@@ -55,7 +55,6 @@ def close(ours: NDArray[Any], theirs: NDArray[Any]) -> bool:
 
 
 NETWORKS = {
-    "mobilenet": MOBILENET,
     "odd": ODD_CHANNELS,
     "outputs": OUTPUTS,
     "echo": ECHO,

@@ -14,7 +14,7 @@ from zipfile import ZipFile
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("compile", "schedules", "targets", "tuning_logs")
+PACKAGES = ("armature", "compile", "schedules", "targets", "tuning_logs")
 SMALL = ("--arg", "width=0.35", "--input", "image=1x3x32x32", "--weights", "random:0")
 
 Run = Callable[..., str]
