@@ -72,14 +72,14 @@ def library_of(folder: Path) -> Path:
     return library
 
 
-def user_of(folder: Path, target: str = BOARD) -> Path:
+def user_of(folder: Path, target: str = BOARD, source: Path = USER) -> Path:
     """A C program that uses the library in the folder, and lies beside it."""
-    name = library_of(folder).stem.removeprefix("lib")
+    name, program = library_of(folder).stem.removeprefix("lib"), folder / source.stem
     which = (f'-DHEADER="{name}.h"', f"-DMODEL={name}", f"-DUPPER={name.upper()}")
-    compile_object(USER, folder / "user.o", (*STRICT, *which, f"-I{folder}"), target)
+    compile_object(source, program.with_suffix(".o"), (*STRICT, *which, f"-I{folder}"), target)
     dynamic = (f"-L{folder}", f"-l{name}", "-Wl,-rpath,$ORIGIN", "-Wl,--export-dynamic", "-lpthread")
-    compile_program([folder / "user.o"], folder / "user", dynamic, "cc", target)
-    return folder / "user"
+    compile_program([program.with_suffix(".o")], program, dynamic, "cc", target)
+    return program
 
 
 def emulated(*command: object, cpu: str = "cortex-a53") -> subprocess.CompletedProcess[str]:

@@ -13,12 +13,18 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+import armature as loader
+from compile.datasets import find_images
 from compile.frontend import trace
+from compile.preprocess import Preprocess, open_image
 from compile.source import Source
 from targets.host import host_core
 from targets.platforms import host_platform
+from targets.toolchain import compile_object, compile_program
 from tests.e2e.conftest import Armature
-from tests.e2e.test_c_library import ECHO, ODD_CHANNELS, OUTPUTS, SOFTMAX, user_of
+from tests.e2e.test_c_library import ECHO, ODD_CHANNELS, OUTPUTS, SOFTMAX, STRICT, user_of
+
+PEAK = Path(__file__).with_name("c_library_peak.c")
 
 # Windows over all channels at each stride, beside the image and dilated; dense layers of odd sizes.
 DENSE = (f"{__name__}:dense", "--input", "input=1x3x29x31")
@@ -67,22 +73,68 @@ NETWORKS = {
 def test_a_c_program_gives_pytorchs_numbers(
     armature: Armature, tmp_path: Path, model: tuple[str, ...]
 ) -> None:
-    folder = compiled(armature, tmp_path / "out", model)
+    check_numbers(compiled(armature, tmp_path / "out", model), tmp_path)
+
+
+def check_numbers(folder: Path, scratch: Path) -> None:
+    """Hold what a C program gets of the library against PyTorch; it counts allocations, too."""
     manifest = manifest_of(folder)
     assert manifest["core"]["name"] == host_core().name and manifest["platform"] == host_platform().name
     (row,) = manifest["inputs"]
     image = np.random.default_rng(7).standard_normal(row["shape"], np.float32)
-    image.tofile(tmp_path / "image.bin")
+    image.tofile(scratch / "image.bin")
     user = user_of(folder, host_platform().zig)
-    done = subprocess.run([user, tmp_path / "ours.bin", tmp_path / "image.bin"], capture_output=True)
-    assert done.returncode == 0, done.stderr
-    theirs = trace(Source.from_json(manifest["source"])).reference(image)
-    content, at = (tmp_path / "ours.bin").read_bytes(), 0
-    for expected in theirs:
+    subprocess.run([user, scratch / "ours.bin", scratch / "image.bin"], check=True)
+    content, at = (scratch / "ours.bin").read_bytes(), 0
+    for expected in trace(Source.from_json(manifest["source"])).reference(image):
         ours = np.frombuffer(content, expected.dtype, expected.size, at).reshape(expected.shape)
         at += ours.nbytes
         assert close(ours, expected)
     assert at == len(content)
+
+
+@pytest.fixture(scope="module")
+def mobilenet(armature: Armature, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MobileNetV2 1.0 at 224 pixels with its trained weights."""
+    model = ("mobilenet_v2", "--weights", "imagenet")
+    return compiled(armature, tmp_path_factory.mktemp("host") / "mobilenet", model)
+
+
+def test_mobilenet_allocates_nothing_and_gives_pytorchs_numbers(mobilenet: Path, tmp_path: Path) -> None:
+    check_numbers(mobilenet, tmp_path)
+
+
+def test_mobilenet_knows_real_images(mobilenet: Path, images: Path) -> None:
+    manifest = manifest_of(mobilenet)
+    steps, traced = Preprocess.from_json(manifest["preprocess"]), trace(Source.from_json(manifest["source"]))
+    found = set()
+    with loader.load(mobilenet) as network:
+        for sample in find_images(images):
+            given = steps.apply(open_image(sample.path))
+            (ours,), (theirs,) = network(given), traced.reference(given)
+            assert close(ours, theirs) and ours.argmax() == theirs.argmax()
+            found.add(int(ours.argmax()))
+    assert len(found) > 10, "every image gave the same answer: the check proves nothing"
+
+
+def test_weights_are_mapped_and_never_copied(mobilenet: Path) -> None:
+    manifest, target = manifest_of(mobilenet), host_platform().zig
+    busy = user_of(mobilenet, target, PEAK)
+    compile_object(PEAK, mobilenet / "idle.o", STRICT, target)
+    compile_program([mobilenet / "idle.o"], mobilenet / "idle", language="cc", target=target)
+    peaks = [int(subprocess.check_output([program])) for program in (busy, mobilenet / "idle")]
+    with loader.load(mobilenet) as network:
+        planned = manifest["weights"]["bytes"] + network.workspace_bytes
+    assert manifest["weights"]["bytes"] < peaks[0] - peaks[1] <= planned + 4 * 2**20
+
+
+@pytest.mark.emulator
+@pytest.mark.skipif(host_core().name not in ("x86-64-v3", "x86-64-v4"), reason="any x86-64 has as much")
+def test_another_cpu_is_an_error_code(mobilenet: Path, tmp_path: Path) -> None:
+    user = user_of(mobilenet, host_platform().zig)
+    command = ["qemu-x86_64", "-cpu", "Nehalem", user, tmp_path / "ours.bin", tmp_path / "none.bin"]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 3 and host_core().name in refused.stderr
 
 
 @pytest.mark.parametrize(
