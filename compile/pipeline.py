@@ -36,9 +36,10 @@ def compile_model(
     lowering: Lowering = lower,
     artifact: Artifact = "bundle",
     platform: Platform = LINUX_ARM,
+    threads: int = 1,
 ) -> bundle.Bundle:
     """Compile the network that `source` names for `core` on `platform`, into a folder at `output` that holds
-    `artifact`; a bundle is for LINUX_ARM alone.
+    `artifact`; a bundle is for LINUX_ARM alone. So many threads at most share a run of a C library.
 
     Raises UserError for what the user can mend. Nothing is left at `output` when it fails.
     """
@@ -55,7 +56,7 @@ def compile_model(
             if artifact != "c-library":
                 build_library(lowered, core, folder / bundle.LIBRARY)
             if artifact != "bundle":
-                build_c_library(lowered, core, platform, description, folder)
+                build_c_library(lowered, core, platform, description, folder, threads)
         with stage("bundle"):
             if artifact != "c-library":
                 shutil.copy(build_agent(), folder / bundle.PROGRAM)

@@ -22,6 +22,10 @@ FRAMES: InputFormat = "uint8-nhwc"
 Artifact = Literal["bundle", "c-library", "both"]
 """What a network is compiled into: a folder that TVM's runtime in `run` loads, a plain C library, or both."""
 
+THREADS = 4
+"""The most that share a run of a C library, unless the user says otherwise: what clusters of cores have."""
+MOST_THREADS = 64
+
 
 @dataclass(frozen=True)
 class Source:

@@ -23,6 +23,7 @@ from schedules.kernel import CHANNEL_MULTIPLE, Decisions, Workload, round_up, wo
 from schedules.space import Decider
 from schedules.strips import Place, by_run, extents_of, loop, placed, sequence, substituted, whole
 from schedules.window import Taps
+from schedules.workspace import with_workspace
 from targets.cores import Core
 
 __all__ = ["KIND", "decide", "is_better_fused", "schedule"]
@@ -121,6 +122,7 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
     # No primitive changes a function's parameters; the loops are those that the schedule now knows.
     main = sch.mod["main"]
     function = PrimFunc(written.params, main.body, main.ret_type, main.attrs)
+    function = with_workspace(function, len(plan.workspace))
     sch.mod.update_func(sch.mod.get_global_var("main"), function)
 
 

@@ -10,6 +10,18 @@ from tvm import ir, s_tir, tirx
 from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
 
+_WORKSPACE = "armature.workspace"
+
+
+def with_workspace(kernel: PrimFunc, count: int) -> PrimFunc:
+    """The kernel, whose last `count` parameters are said to be memory that means nothing before and after."""
+    return kernel.with_attr(_WORKSPACE, count)
+
+
+def workspace_of(kernel: PrimFunc) -> int:
+    """How many of the last parameters of a scheduled kernel mean nothing before and after."""
+    return int(kernel.attrs.get(_WORKSPACE, 0))
+
 
 def hoist(sch: Schedule, name: str, axes: int) -> None:
     """Make the buffer `name` of the kernel its last parameter, without the buffer's first `axes` axes.
@@ -41,4 +53,5 @@ def hoist(sch: Schedule, name: str, axes: int) -> None:
     # No primitive changes a function's parameters; the loops are those that the schedule now knows.
     main = sch.mod["main"]
     function = PrimFunc([*main.params, new], main.body, main.ret_type, main.attrs)
+    function = with_workspace(function, workspace_of(main) + 1)
     sch.mod.update_func(sch.mod.get_global_var("main"), function)

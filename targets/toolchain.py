@@ -75,8 +75,8 @@ def link_shared(objects: Sequence[Path], output: Path) -> None:
 def link_standalone(
     objects: Sequence[Path], output: Path, exported: Sequence[str], target: str = BOARD
 ) -> None:
-    """Links object files for `target`, as Zig calls it, to a shared library that needs libc and libm at most,
-    and in which only the functions `exported` can be seen from outside.
+    """Links object files for `target`, as Zig calls it, to a shared library that needs libc, libm and
+    libpthread at most, and in which only the functions `exported` can be seen from outside.
 
     Raises:
         UserError: Zig is missing, or the linker refuses the objects; a symbol that they lack is such a case.
@@ -86,7 +86,8 @@ def link_standalone(
         script.write_text(f"{{ global: {' '.join(f'{name};' for name in exported)} local: *; }};\n")
         flags = (
             *("-shared", "-O2", f"-Wl,-soname,{output.name}", "-Wl,--gc-sections", "-Wl,-z,defs"),
-            *(f"-Wl,--version-script={script}", f"-Wl,-T,{_WITHOUT_DEBUG}", "-Wl,--as-needed", "-lm"),
+            *(f"-Wl,--version-script={script}", f"-Wl,-T,{_WITHOUT_DEBUG}", "-Wl,--as-needed"),
+            *("-lm", "-lpthread"),
         )
         arguments = (*map(str, objects), "-o", str(output), *flags)
         _zig("cc", *arguments, what=f"linking {output.name}", target=target)

@@ -11,13 +11,16 @@ from typing import Any
 from compile.c_library import sources
 from compile.c_library.kernels import compile_kernels
 from compile.c_library.program import straight_line
+from compile.c_library.threads import shared
 from compile.lower import Lowered
 from targets.cores import Core
 from targets.platforms import Platform
 from targets.toolchain import compile_object, link_standalone
 
+HERE = Path(__file__).parent
+
 # The caller of the kernels runs before the CPU is checked, so it is compiled for any: no -mcpu.
-FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-fno-sanitize=undefined", "-Wall", "-Wextra", "-Werror")
+FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-fno-sanitize=undefined", "-Wall", "-Wextra", "-Werror", f"-I{HERE}")
 
 
 @dataclass(frozen=True)
@@ -30,15 +33,21 @@ class Parts:
 
 
 def build_c_library(
-    lowered: Lowered, core: Core, platform: Platform, description: Mapping[str, Any], folder: Path
+    lowered: Lowered,
+    core: Core,
+    platform: Platform,
+    description: Mapping[str, Any],
+    folder: Path,
+    threads: int,
 ) -> None:
-    """Write the library and the header of a network, which the manifest describes so, into `folder`.
+    """Write the library and the header of a network, which the manifest describes so, into `folder`. So many
+    threads at most share a run.
 
     Raises UserError where the network does more than call kernels, or the toolchain is missing.
     """
     name = sources.c_name(description["model"])
     with tempfile.TemporaryDirectory() as aside:
-        parts = write_parts(lowered, core, platform, description, Path(aside))
+        parts = write_parts(lowered, core, platform, description, Path(aside), threads)
         header = folder / f"{name}.h"
         header.write_bytes((Path(aside) / header.name).read_bytes())
         caller = parts.caller.with_suffix(".o")
@@ -49,18 +58,25 @@ def build_c_library(
 
 
 def write_parts(
-    lowered: Lowered, core: Core, platform: Platform, description: Mapping[str, Any], folder: Path
+    lowered: Lowered,
+    core: Core,
+    platform: Platform,
+    description: Mapping[str, Any],
+    folder: Path,
+    threads: int,
 ) -> Parts:
     """Write all that a library is made of, and its header, into `folder`. Raises as `build_c_library`."""
     name = sources.c_name(description["model"])
     parts = Parts(folder / "caller.c", folder / "kernels.o", folder / "weights.o")
-    program = straight_line(lowered, core)
-    (folder / f"{name}.h").write_text(sources.header(name, description), encoding="utf-8")
+    workloads = {kernel.name: kernel.workload for kernel in lowered.kernels if kernel.workload}
+    program = shared(straight_line(lowered, core), workloads, threads)
+    threads = max((call.threads for call in program.calls), default=1)
+    (folder / f"{name}.h").write_text(sources.header(name, description, threads), encoding="utf-8")
     symbols = {kernel: sources.kernel_symbol(name, kernel) for kernel in program.kernels}
     bodies = {symbols[kernel]: body for kernel, body in program.kernels.items()}
     scratch = compile_kernels(bodies, platform.target(core), parts.kernels)
     program = program.with_scratch({kernel: scratch[symbol] for kernel, symbol in symbols.items()})
-    parts.caller.write_text(sources.source(name, description, program, platform.cpu_check))
+    parts.caller.write_text(sources.source(name, description, program, platform.cpu_check, threads))
     blob, assembly = parts.weights.with_suffix(".bin"), parts.weights.with_suffix(".S")
     blob.write_bytes(program.weights)
     assembly.write_text(sources.weights_source(name, str(blob)))

@@ -11,7 +11,8 @@ import tvm_ffi
 from tvm import ir, tirx
 from tvm.target import Target
 
-from compile.passes.kernel_parameters import item_bytes, with_declarations
+from compile.passes.kernel_parameters import buffer_bytes, with_declarations
+from schedules.share import resolved
 from targets.errors import UserError
 
 C_PACKED = 1

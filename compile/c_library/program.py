@@ -20,12 +20,16 @@ from compile.passes.plan_memory import Plan
 from targets.cores import Core
 from targets.errors import UserError
 
-Base = Literal["input", "output", "workspace", "weights"]
+Base = Literal["input", "output", "workspace", "weights", "own"]
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a tensor begins: `offset` bytes into the arena, the weights, or the caller's buffer `index`."""
+    """Where a tensor begins: `offset` bytes into the arena, the weights, or the caller's buffer `index`.
+
+    What each thread has for itself ("own") is `index` bytes into the arena for the first thread, and `offset`
+    bytes into the memory that each other thread has.
+    """
 
     base: Base
     index: int = 0
@@ -34,10 +38,18 @@ class Place:
 
 @dataclass(frozen=True)
 class Call:
-    """A kernel, by its name, and what it is given."""
+    """A kernel, by its name, and what it is given.
+
+    Where threads share it, it is a `schedules.share.Share` of `units`, and `threads` at most do it;
+    `own_bytes` is what its "own" places take.
+    """
 
     kernel: str
     arguments: tuple[Place, ...]
+    units: int = 0
+    turn: int = 0
+    threads: int = 1
+    own_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,21 +86,39 @@ class Program:
     kernels: Mapping[str, tirx.PrimFunc]
     weights: bytes
     workspace_bytes: int
+    own_bytes: int = 0
+    """What each thread but the first needs for itself."""
 
     def with_scratch(self, scratch: Mapping[str, Sequence[int]]) -> Program:
         """The program whose kernels, by name, also get buffers of so many bytes, behind the arena.
 
-        They are the kernel's while it runs: all kernels share the place.
+        They are the kernel's while it runs, and where threads share it each thread's: all kernels share the
+        place.
         """
-        begin = _aligned(self.workspace_bytes)
-        places: dict[str, tuple[Place, ...]] = {}
-        end = begin
-        for kernel, sizes in scratch.items():
-            starts = list(accumulate(map(_aligned, sizes), initial=begin))
-            places[kernel] = tuple(Place("workspace", 0, start) for start in starts[:-1])
-            end = max(end, starts[-1])
-        calls = tuple(Call(call.kernel, call.arguments + places[call.kernel]) for call in self.calls)
-        return replace(self, calls=calls, workspace_bytes=end)
+        begin = aligned(self.workspace_bytes)
+        calls = tuple(_with_buffers(call, scratch[call.kernel], begin) for call in self.calls)
+        ends = (_end(scratch[call.kernel], begin) for call in self.calls)
+        own = (_end(scratch[call.kernel], call.own_bytes) for call in calls if call.units)
+        return replace(
+            self, calls=calls, workspace_bytes=max(ends, default=begin), own_bytes=max(own, default=0)
+        )
+
+
+def _with_buffers(call: Call, sizes: Sequence[int], begin: int) -> Call:
+    starts, own = (_starts(sizes, first)[:-1] for first in (begin, call.own_bytes))
+    if call.units:
+        places = tuple(Place("own", *pair) for pair in zip(starts, own, strict=True))
+    else:
+        places = tuple(Place("workspace", 0, start) for start in starts)
+    return replace(call, arguments=call.arguments + places)
+
+
+def _starts(sizes: Sequence[int], begin: int) -> list[int]:
+    return list(accumulate(map(aligned, sizes), initial=begin))
+
+
+def _end(sizes: Sequence[int], begin: int) -> int:
+    return _starts(sizes, begin)[-1]
 
 
 def straight_line(lowered: Lowered, core: Core) -> Program:
@@ -175,7 +205,8 @@ def _computed_in_place(outputs: tuple[ir.Expr, ...], seen: Liveness) -> dict[rel
     return first
 
 
-def _aligned(size: int) -> int:
+def aligned(size: int) -> int:
+    """`size`, up to whole ALIGNMENTs."""
     return size + -size % ALIGNMENT
 
 

@@ -19,7 +19,10 @@ from targets.platforms import CpuCheck
 
 MAX_RANK = 8
 
-FUNCTIONS = ("version", "core", "message", "input", "output", "workspace_size", "create", "run", "destroy")
+FUNCTIONS = (
+    *("version", "core", "message", "input", "output", "workspace_size"),
+    *("create", "threads", "pinned", "run", "destroy"),
+)
 """What the header declares, each after the library's name."""
 
 Row = Mapping[str, Any]
@@ -37,8 +40,8 @@ def kernel_symbol(name: str, kernel: str) -> str:
     return f"{name}_kernel_{kernel}"
 
 
-def header(name: str, description: Mapping[str, Any]) -> str:
-    """The public header of the library called `name`.
+def header(name: str, description: Mapping[str, Any], threads: int) -> str:
+    """The public header of the library called `name`, whose runs so many threads at most share.
 
     Raises UserError where a tensor has more than MAX_RANK dimensions.
     """
@@ -55,22 +58,24 @@ def header(name: str, description: Mapping[str, Any]) -> str:
         outputs=len(description["outputs"]),
         max_rank=MAX_RANK,
         alignment=ALIGNMENT,
+        threads=threads,
     )
 
 
-def source(name: str, description: Mapping[str, Any], program: Program, cpu_check: CpuCheck) -> str:
+def source(
+    name: str, description: Mapping[str, Any], program: Program, cpu_check: CpuCheck, threads: int
+) -> str:
     """The C file that calls the kernels of `program` in their order, and is the header's functions."""
-    check = _CPU_CHECKS[cpu_check](description["core"]["features"])
     return _filled(
         "model.c.in",
         name,
         description,
-        cpu_check=Template(_template(f"cpu_{cpu_check}.c.in")).substitute(check),
-        arena_bytes=program.workspace_bytes,
+        threads=threads,
+        cpu_check=cpu_check,
         declarations=_declarations(name, program),
         input_rows=_rows(description["inputs"]),
         output_rows=_rows(description["outputs"]),
-        calls=_calls(name, program, description["outputs"]),
+        variants=_variants(name, description, program, cpu_check),
     )
 
 
@@ -83,21 +88,18 @@ def weights_source(name: str, blob: str) -> str:
     )
 
 
-def _hwcap(features: Collection[str]) -> dict[str, str]:
+def _hwcap(features: Collection[str]) -> str:
     first, second = hwcaps(features)
-    return {"hwcap": hex(first), "hwcap2": hex(second)}
+    return f"{{{first:#x}, {second:#x}}}"
 
 
-def _cpuid(features: Collection[str]) -> dict[str, str]:
-    rows = ", ".join(f"{{{leaf:#x}, {register}, {bits:#x}}}" for leaf, register, bits in cpuids(features))
-    return {"cpuids": rows, "xcr0": hex(saved(features))}
+def _cpuid(features: Collection[str]) -> str:
+    rows = [f"{{{leaf:#x}, {register}, {bits:#x}}}" for leaf, register, bits in cpuids(features)]
+    return f"{{{saved(features):#x}, {len(rows)}, {{{', '.join(rows)}}}}}"
 
 
-_CPU_CHECKS: Mapping[CpuCheck, Callable[[Collection[str]], dict[str, str]]] = {
-    "hwcap": _hwcap,
-    "cpuid": _cpuid,
-}
-"""What a check's template is filled with, from the features that the kernels use."""
+_NEEDS: Mapping[CpuCheck, Callable[[Collection[str]], str]] = {"hwcap": _hwcap, "cpuid": _cpuid}
+"""The `needs` of cpu_hwcap.h and of cpu_cpuid.h, from the features that the kernels use."""
 
 
 def _template(name: str) -> str:
@@ -117,10 +119,12 @@ def _filled(template: str, name: str, description: Mapping[str, Any], **values: 
 
 
 def _declarations(name: str, program: Program) -> str:
-    arities = {call.kernel: len(call.arguments) for call in program.calls}
+    parameters = {
+        call.kernel: [*(["int32_t"] * 3 if call.units else []), *(["void *"] * len(call.arguments))]
+        for call in program.calls
+    }
     return "\n".join(
-        f"void {kernel_symbol(name, kernel)}({', '.join(['void *'] * arity)});"
-        for kernel, arity in arities.items()
+        f"void {kernel_symbol(name, kernel)}({', '.join(types)});" for kernel, types in parameters.items()
     )
 
 
@@ -139,18 +143,53 @@ def _size(row: Row) -> int:
     return math.prod(row["shape"]) * item_bytes(row["dtype"])
 
 
-def _calls(name: str, program: Program, outputs: Sequence[Row]) -> str:
-    calls = [
-        f"  {kernel_symbol(name, call.kernel)}({', '.join(map(_spelled, call.arguments))});"
-        for call in program.calls
-    ]
-    return "\n".join([*calls, *(_copy(copy, outputs) for copy in program.copies)])
+def _variants(name: str, description: Mapping[str, Any], program: Program, cpu_check: CpuCheck) -> str:
+    """The functions that do the network's steps, and the table of cores that have one."""
+    core = description["core"]
+    needs = _NEEDS[cpu_check](core["features"])
+    row = f'"{core["name"]}", {needs}, {program.workspace_bytes}, {program.own_bytes}, infer'
+    return (
+        f"{_infer(name, program, description['outputs'])}\n\n"
+        f"static const variant kVariants[] = {{\n    {{{row}}},\n}};"
+    )
+
+
+def _infer(name: str, program: Program, outputs: Sequence[Row]) -> str:
+    steps: dict[tuple[str, tuple[Place, ...]], str] = {}
+    functions, lines = [], []
+    for call in program.calls:
+        symbol, places = kernel_symbol(name, call.kernel), ", ".join(map(_spelled, call.arguments))
+        if not call.units:
+            lines.append(f"{symbol}({places});")
+            continue
+        key = call.kernel, call.arguments
+        if key not in steps:
+            steps[key] = f"step_{len(steps)}"
+            functions.append(_STEP.format(step=steps[key], symbol=symbol, units=call.units, places=places))
+        lines.append(f"share(handle, frame, {steps[key]}, {call.turn}, {call.threads});")
+    lines += [_copy(copy, outputs) for copy in program.copies]
+    body = "".join(f"  {line}\n" for line in lines)
+    return "\n".join([*functions, _INFER.format(name=name, body=body)])
+
+
+_INFER = """\
+static void infer({name}_handle *handle, const frame *frame) {{
+  (void)handle;
+  (void)frame;
+{body}}}"""
+
+_STEP = """\
+static void {step}(const void *given, int turn, int thread, int threads) {{
+  const frame *frame = given;
+  {symbol}(turn, FIRST({units}, thread), FIRST({units}, thread + 1), {places});
+}}
+"""
 
 
 def _copy(copy: Copy, outputs: Sequence[Row]) -> str:
-    return f"  memcpy(OUTPUT({copy.output}, 0), {_spelled(copy.source)}, {_size(outputs[copy.output])});"
+    return f"memcpy(OUTPUT({copy.output}, 0), {_spelled(copy.source)}, {_size(outputs[copy.output])});"
 
 
 def _spelled(place: Place) -> str:
-    index = f"{place.index}, " if place.base in ("input", "output") else ""
+    index = f"{place.index}, " if place.base in ("input", "output", "own") else ""
     return f"{place.base.upper()}({index}{place.offset})"

@@ -17,7 +17,7 @@ from compile.cli.options import chosen_core, json_option, pairs, shapes, tuning_
 from compile.cli.running import run_validation
 from compile.labels import label_sets
 from compile.placement import Fit
-from compile.source import FLOATS, Artifact, InputFormat, Source
+from compile.source import FLOATS, MOST_THREADS, THREADS, Artifact, InputFormat, Source
 from targets.cores import find_core
 from targets.errors import UserError
 from targets.host import host_core
@@ -90,6 +90,12 @@ Examples:
     help="c-library: a plain C library and its header, which need no runtime; both: beside the bundle.  "
     "[default: bundle; for the host c-library]",
 )
+@click.option(
+    "--threads",
+    type=click.IntRange(1, MOST_THREADS),
+    metavar="N",
+    help=f"The most that share a run of a C library; 1: it needs no threads.  [default: {THREADS}]",
+)
 @tuning_log_option
 @click.option("--validate", "device", metavar="DEVICE", help="Validate on this device right after.")
 @json_option
@@ -106,6 +112,7 @@ def compile_command(
     label_set: str | None,
     fit: Fit | None,
     artifact: Artifact | None,
+    threads: int | None,
     tuning_log: Path | None,
     device: str | None,
     as_json: bool,
@@ -118,6 +125,8 @@ def compile_command(
         core, platform = chosen_core(cpu, board) or find_core("generic"), LINUX_ARM
     if device and made == "c-library":
         raise UserError("--validate needs a bundle: give --format both.")
+    if threads is not None and made == "bundle":
+        raise UserError("--threads is for a C library: give --format c-library or both.")
     extents, values = shapes(inputs), pairs(args, "--arg", "NAME=VALUE")
     folder = output or Path(f"{_stem(model)}-{core.name}")
     screen.print(f"compile {model} for {core.name} ({target})")
@@ -130,7 +139,7 @@ def compile_command(
         scheduler = TunedScheduler(core, log_folders(tuning_log))
     source = Source(model, values, weights, extents, input_format, label_set, fit)
     lowering = partial(lower, scheduler=scheduler)
-    bundle = compile_model(source, core, folder, stage, lowering, made, platform)
+    bundle = compile_model(source, core, folder, stage, lowering, made, platform, threads or THREADS)
     for record in scheduler.unfit:
         screen.print(f"[yellow]warning:[/] tuning record does not apply: {escape(record)}", soft_wrap=True)
     report = run_validation(bundle, device) if device else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 
 from tvm import DataType, ir, s_tir, tirx
@@ -71,3 +72,8 @@ def allow_aliases(kernel: tirx.PrimFunc) -> tirx.PrimFunc:
 def item_bytes(dtype: str) -> int:
     """Bytes of an element of `dtype`."""
     return (int(DataType(dtype).bits) * int(DataType(dtype).lanes) + 7) // 8
+
+
+def buffer_bytes(buffer: ir.Var) -> int:
+    """Bytes of a buffer."""
+    return math.prod(int(extent) for extent in buffer.ty.shape) * item_bytes(str(buffer.ty.dtype))

@@ -49,4 +49,4 @@ def test_too_many_dimensions() -> None:
     tensor = {"name": "x", "dtype": "float32", "shape": [1] * (MAX_RANK + 1), "layout": None}
     description = {"inputs": [tensor], "outputs": [], "core": {"name": "generic", "features": []}}
     with pytest.raises(UserError, match=f"{MAX_RANK} dimensions"):
-        header("net", description)
+        header("net", description, threads=1)

@@ -1,13 +1,17 @@
 /* Uses a C library as its header says: OUTPUT INPUT... are files of raw numbers, one per input; the outputs go
-   to OUTPUT, one after the other. HEADER, MODEL and UPPER say which library it is. With SHARE_A_HANDLE in the
-   environment two threads share a handle. */
+   to OUTPUT, one after the other, by one thread; then by two, and so on. HEADER, MODEL and UPPER say which library
+   it is. With SHARE_A_HANDLE in the environment two threads share a handle. */
 #define _POSIX_C_SOURCE 200112L
 #include HEADER
 
+#include <dirent.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define JOIN_(left, right) left##right
 #define JOIN(left, right) JOIN_(left, right)
@@ -89,7 +93,7 @@ static void check_descriptors(void) {
 
 static void check_create_errors(char *workspace, size_t size) {
   NAME(_handle) *handle = NULL;
-  NAME(_options) options;
+  NAME(_options) options = {NULL, 0, 0, 0};
   EXPECT(NAME(_create)(NULL, NULL) == CONSTANT(_ERROR_NULL));
   options.workspace = NULL;
   options.workspace_size = size;
@@ -164,14 +168,89 @@ static void check_two_threads(NAME(_handle) *handle) {
   EXPECT(NAME(_run)(handle, sources, targets) == CONSTANT(_OK));
 }
 
+/* Threads of this process. */
+static int living(void) {
+  DIR *tasks = opendir("/proc/self/task");
+  int found = 0;
+  EXPECT(tasks != NULL);
+  while (readdir(tasks) != NULL) found++;
+  closedir(tasks);
+  return found - 2; /* . and .. */
+}
+
+/* A thread that was joined may take a moment to be gone. */
+static void expect_living(int count) {
+  int i;
+  for (i = 0; i < 1000 && living() != count; i++) poll(NULL, 0, 10);
+  EXPECT(living() == count);
+}
+
+static void check_same(void) {
+  size_t i;
+  for (i = 0; i < CONSTANT(_OUTPUTS); i++) EXPECT(memcmp(targets[i].data, again[i].data, targets[i].size) == 0);
+}
+
+static void forget(void) {
+  size_t i;
+  for (i = 0; i < CONSTANT(_OUTPUTS); i++) memset(again[i].data, 0xff, again[i].size);
+}
+
+/* A process forked while there are threads has but one, and can run and end the handle. */
+static void check_fork(NAME(_handle) *handle) {
+  int status;
+  const pid_t child = fork();
+  if (child == 0) {
+    forget();
+    EXPECT(NAME(_threads)(handle) == 1);
+    EXPECT(NAME(_run)(handle, sources, again) == CONSTANT(_OK));
+    check_same();
+    EXPECT(NAME(_destroy)(handle) == CONSTANT(_OK));
+    _exit(0);
+  }
+  EXPECT(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+}
+
+static void check_threads(int threads) {
+  NAME(_handle) *handle = NULL;
+  NAME(_options) options = {NULL, 0, 0, 0};
+  const size_t serial = NAME(_workspace_size)(NULL);
+  const int before = living();
+  char *workspace;
+  size_t size, i;
+  int run, counted;
+  options.threads = threads;
+  options.pin = threads % 2;
+  size = NAME(_workspace_size)(&options);
+  EXPECT(threads == 1 ? size == serial : size >= serial);
+  EXPECT(posix_memalign(&options.workspace, CONSTANT(_WORKSPACE_ALIGNMENT), size + 64) == 0);
+  options.workspace_size = size;
+  workspace = options.workspace;
+  memset(workspace, 0xff, size + 64);
+  EXPECT(NAME(_create)(&options, &handle) == CONSTANT(_OK));
+  EXPECT(NAME(_threads)(handle) == threads && living() == before + threads - 1);
+  EXPECT(NAME(_pinned)(handle) >= 0 && (options.pin || NAME(_pinned)(handle) == 0));
+  counted = allocations;
+  for (run = 0; run < 3; run++) {
+    forget();
+    EXPECT(NAME(_run)(handle, sources, again) == CONSTANT(_OK));
+    check_same();
+  }
+  EXPECT(allocations == counted);
+  if (threads > 1) check_fork(handle);
+  for (i = 0; i < 64; i++) EXPECT((unsigned char)workspace[size + i] == 0xff);
+  EXPECT(NAME(_destroy)(handle) == CONSTANT(_OK));
+  expect_living(before);
+  free(workspace);
+}
+
 int main(int count, char **arguments) {
-  const size_t size = NAME(_workspace_size)();
+  const size_t size = NAME(_workspace_size)(NULL);
   NAME(_handle) *own = NULL, *lent = NULL;
-  NAME(_options) options;
+  NAME(_options) options = {NULL, 0, 0, 0};
   void *workspace = NULL;
   FILE *file;
   size_t i;
-  int before, error;
+  int before, error, threads;
 
   before = allocations;
   error = NAME(_create)(NULL, &own);
@@ -200,11 +279,12 @@ int main(int count, char **arguments) {
   if (getenv("SHARE_A_HANDLE") != NULL) check_two_threads(own);
   EXPECT(NAME(_destroy)(own) == CONSTANT(_OK));
   check_ends(lent);
+  check_same();
+  for (threads = 1; threads <= CONSTANT(_THREADS); threads++) check_threads(threads);
 
   file = fopen(arguments[1], "wb");
   EXPECT(file != NULL);
   for (i = 0; i < CONSTANT(_OUTPUTS); i++) {
-    EXPECT(memcmp(targets[i].data, again[i].data, targets[i].size) == 0);
     EXPECT(fwrite(targets[i].data, 1, targets[i].size, file) == targets[i].size);
   }
   return fclose(file) != 0;

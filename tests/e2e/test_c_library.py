@@ -136,6 +136,12 @@ def test_a_header_for_cpp(mobilenet: Path, tmp_path: Path) -> None:
     compile_object(source, tmp_path / "user.o", ("-std=c++11", *STRICT[1:], f"-I{mobilenet}"))
 
 
+ALONE = {
+    *("getauxval", "posix_memalign", "free", "memcpy", "memset"),
+    *("open", "read", "close", "snprintf", "strtol", "sysconf", "sched_setaffinity"),
+}
+"""What a library for one thread asks of the C library: the second row to find and choose the fastest CPUs."""
+
 REVERSED = """
 #include <stdio.h>
 void reversed(float *in, float *out, float *scratch);
@@ -181,14 +187,27 @@ def test_it_needs_the_c_library_alone_and_shows_the_header_alone(mobilenet: Path
         needed = {tag.needed for tag in dynamic.iter_tags("DT_NEEDED")}
         named = [symbol for symbol in symbols.iter_symbols() if symbol.name]
         code = elf.get_section_by_name(".text").data_size
-    assert needed <= {"libc.so.6", "libm.so.6"}
+    assert needed <= {"libc.so.6", "libm.so.6", "libpthread.so.0"}
     exported = {symbol.name for symbol in named if symbol["st_shndx"] != "SHN_UNDEF"}
     assert exported == {f"mobilenet_v2_{function}" for function in FUNCTIONS}
     header = library.with_name("mobilenet_v2.h").read_text()
     assert all(f"{name}(" in header for name in exported)
     imported = {symbol.name for symbol in named if symbol["st_shndx"] == "SHN_UNDEF"}
-    assert imported <= {"getauxval", "posix_memalign", "free", "memcpy", "memset"}
+    threads = {symbol for symbol in imported if symbol.startswith("pthread_")}
+    assert threads and imported - threads <= {*ALONE, "getpid", "sigfillset"}
     assert code < 400_000
+
+
+def test_one_thread_needs_no_threads(armature: Armature, tmp_path: Path) -> None:
+    one = ("--format", "c-library", "--threads", "1", "-o", tmp_path / "out")
+    assert armature("compile", *ODD_CHANNELS, *one).exit_code == 0
+    with library_of(tmp_path / "out").open("rb") as file:
+        symbols = ELFFile(file).get_section_by_name(".dynsym")
+        assert isinstance(symbols, SymbolTableSection)
+        imported = {each.name for each in symbols.iter_symbols() if each["st_shndx"] == "SHN_UNDEF"}
+    assert imported <= {"", *ALONE}
+    refused = armature("compile", *ODD_CHANNELS, "--threads", "2", "-o", tmp_path / "out")
+    assert refused.exit_code == 2 and "--format c-library" in refused.stderr
 
 
 def test_another_cpu_is_an_error_code(armature: Armature, tmp_path: Path) -> None:
