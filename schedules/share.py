@@ -1,8 +1,8 @@
 """Shares of a scheduled kernel: what each of several threads does of it, so that together they do it once.
 
-A share is a range of units: turns of the outermost loops whose results lie apart. A kernel keeps its loops, and
-a test inside the last of these asks whether the unit is the thread's, so that every number is computed by the
-same instructions as by one thread. The test is a call that means nothing to TVM's passes, which would cut
+A share is a range of units: turns of the outermost loops whose results lie apart. A kernel keeps its loops,
+and a test inside the last of these asks whether the unit is the thread's, so that every number is computed by
+the same instructions as by one thread. The test is a call that means nothing to TVM's passes, which would cut
 loops at it; `resolved()` puts comparisons in its place once they are through.
 """
 
@@ -41,7 +41,13 @@ class Share:
 
 
 def share(
-    kernel: PrimFunc, body: Stmt, units: int, turns: int, work: int, own: Sequence[int], turn: tirx.Var | None = None
+    kernel: PrimFunc,
+    body: Stmt,
+    units: int,
+    turns: int,
+    work: int,
+    own: Sequence[int],
+    turn: tirx.Var | None = None,
 ) -> Share:
     """The share of a kernel that does `body`, in which `turn` is its first parameter."""
     root = kernel.body.block

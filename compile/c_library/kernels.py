@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,7 +27,8 @@ def compile_kernels(
     kernels: Mapping[str, tirx.PrimFunc], target: Target, output: Path
 ) -> Mapping[str, tuple[int, ...]]:
     """Compile `kernels`, by the symbols they get, to an object file: `void symbol(T *, ...)`, a pointer for
-    each tensor, which must be aligned as its element is; then one for each scratch buffer that it needs.
+    each tensor, which must be aligned as its element is; then one for each scratch buffer that it needs. A
+    `schedules.share.Share` has three integers before these.
 
     Returns the bytes of these, by symbol. Raises UserError where a kernel calls TVM's runtime.
     """
@@ -39,10 +39,10 @@ def compile_kernels(
     module = lower(module)
     scratch = {}
     for var, kernel in module.functions_items():
-        unscoped = _without_scopes(kernel)
+        unscoped = _without_scopes(resolved(kernel))
         buffers = _scratch_buffers(unscoped)
         module.update_func(var, _given(unscoped, buffers))
-        scratch[str(kernel.attrs["global_symbol"])] = tuple(map(_bytes, buffers))
+        scratch[str(kernel.attrs["global_symbol"])] = tuple(map(buffer_bytes, buffers))
     generate = tvm.get_global_func("target.build.llvm")
     generate(finalize()(module), target).write_to_file(str(output), "o")
     return scratch
@@ -51,12 +51,17 @@ def compile_kernels(
 def _plain(kernel: tirx.PrimFunc, symbol: str) -> tirx.PrimFunc:
     """The kernel with pointers for parameters; its body keeps its buffers, declared to begin there."""
     _require_plain_calls(kernel)
-    pointers = [_pointer(tensor) for tensor in kernel.params]
+    pointers = {
+        position: _pointer(each)
+        for position, each in enumerate(kernel.params)
+        if tirx.buffer.is_buffer_var(each)
+    }
     declarations = [
-        tirx.DeclBuffer(tensor, data=pointer) for tensor, pointer in zip(kernel.params, pointers, strict=True)
+        tirx.DeclBuffer(kernel.params[position], data=pointer) for position, pointer in pointers.items()
     ]
     body = with_declarations(kernel.body, declarations)
-    plain = tirx.PrimFunc(pointers, body, kernel.ret_type, kernel.attrs, kernel.span)
+    params = [pointers.get(position, each) for position, each in enumerate(kernel.params)]
+    plain = tirx.PrimFunc(params, body, kernel.ret_type, kernel.attrs, kernel.span)
     return plain.with_attr("global_symbol", symbol).with_attr("calling_conv", C_PACKED)
 
 
@@ -100,7 +105,7 @@ def _scratch_buffers(kernel: tirx.PrimFunc) -> list[ir.Var]:
     found: list[ir.Var] = []
 
     def collect(allocation: tirx.AllocBuffer) -> None:
-        if _bytes(allocation.buffer) >= STACK_BYTES:
+        if buffer_bytes(allocation.buffer) >= STACK_BYTES:
             found.append(allocation.buffer)
 
     tvm_ffi.structural_walk(kernel.body, (tirx.AllocBuffer, collect))
@@ -123,7 +128,3 @@ def _given(kernel: tirx.PrimFunc, buffers: list[ir.Var]) -> tirx.PrimFunc:
 
 def _pointer(buffer: ir.Var) -> ir.Var:
     return tirx.Var(buffer.name, ir.PointerType(ir.PrimType(str(buffer.ty.dtype))))
-
-
-def _bytes(buffer: ir.Var) -> int:
-    return math.prod(int(extent) for extent in buffer.ty.shape) * item_bytes(str(buffer.ty.dtype))

@@ -1,5 +1,9 @@
 /* Threads that do one job at a time together, the caller being the first of them. All of it is static: each
-   library has its own. Needs THREADS, the most that a pool has. */
+   library has its own. Needs THREADS, the most that a pool has.
+
+   Who goes to sleep says so first and looks again then; who wakes others changes first and looks for sleepers
+   then. That is right if no load passes the store before it. Where one follows the other the store is therefore an
+   exchange: on the emulated board a load does pass a plain one (QEMU orders LDAR and STLR as RCpc). */
 #ifndef ARMATURE_POOL_H
 #define ARMATURE_POOL_H
 
@@ -10,7 +14,9 @@
 
 /* Rounds that a thread waits awake, some tens of microseconds, before it sleeps: between two kernels of a run it
    does not. */
+#ifndef POOL_SPINS
 #define POOL_SPINS 4000
+#endif
 
 /* Does what is `thread`'s of a job for `threads`. */
 typedef void (*pool_job)(const void *given, int turn, int thread, int threads);
@@ -83,7 +89,7 @@ static void pool_begin(pool *self, pool_job job, const void *given, int turn, in
   self->given = given;
   self->turn = turn;
   __atomic_store_n(&self->unfinished, threads - 1, __ATOMIC_RELAXED);
-  __atomic_store_n(&self->round, ((self->round >> 8) + 1) << 8 | (uint64_t)threads, __ATOMIC_SEQ_CST);
+  __atomic_exchange_n(&self->round, ((self->round >> 8) + 1) << 8 | (uint64_t)threads, __ATOMIC_SEQ_CST);
   if (__atomic_load_n(&self->sleeping, __ATOMIC_SEQ_CST)) {
     pthread_mutex_lock(&self->lock);
     pthread_cond_broadcast(&self->begun);
@@ -99,7 +105,7 @@ static void pool_run(pool *self, pool_job job, const void *given, int turn, int 
     pool_pause();
   }
   pthread_mutex_lock(&self->lock);
-  __atomic_store_n(&self->waiting, 1, __ATOMIC_SEQ_CST);
+  __atomic_exchange_n(&self->waiting, 1, __ATOMIC_SEQ_CST);
   while (__atomic_load_n(&self->unfinished, __ATOMIC_SEQ_CST) != 0) pthread_cond_wait(&self->done, &self->lock);
   __atomic_store_n(&self->waiting, 0, __ATOMIC_SEQ_CST);
   pthread_mutex_unlock(&self->lock);

@@ -85,7 +85,9 @@ def user_of(folder: Path, target: str = BOARD, source: Path = USER) -> Path:
 def emulated(*command: object, cpu: str = "cortex-a53") -> subprocess.CompletedProcess[str]:
     """What an ARM program does on the emulated board."""
     emulator = [find_qemu(), "-cpu", cpu, "-L", str(find_sysroot())]
-    return subprocess.run([*emulator, *map(str, command)], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [*emulator, *map(str, command)], capture_output=True, text=True, check=False, timeout=300
+    )
 
 
 @pytest.fixture(scope="module")
