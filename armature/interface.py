@@ -30,6 +30,15 @@ class _Tensor(ctypes.Structure):
     )
 
 
+class _Options(ctypes.Structure):
+    _fields_ = (
+        ("workspace", ctypes.c_void_p),
+        ("workspace_size", ctypes.c_size_t),
+        ("threads", ctypes.c_int),
+        ("pin", ctypes.c_int),
+    )
+
+
 class _Buffer(ctypes.Structure):
     """A source or a target."""
 
@@ -43,8 +52,9 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "message": (_TEXT, (ctypes.c_int,)),
     "input": (ctypes.POINTER(_Tensor), (_SIZE,)),
     "output": (ctypes.POINTER(_Tensor), (_SIZE,)),
-    "workspace_size": (_SIZE, ()),
-    "create": (ctypes.c_int, (_POINTER, ctypes.POINTER(_POINTER))),
+    "workspace_size": (_SIZE, (ctypes.POINTER(_Options),)),
+    "create": (ctypes.c_int, (ctypes.POINTER(_Options), ctypes.POINTER(_POINTER))),
+    "threads": (ctypes.c_int, (_POINTER,)),
     "run": (ctypes.c_int, (_POINTER, ctypes.POINTER(_Buffer), ctypes.POINTER(_Buffer))),
     "destroy": (ctypes.c_int, (_POINTER,)),
 }
@@ -65,16 +75,23 @@ class Interface:
         self._functions = {name: self._function(library, name) for name in _FUNCTIONS}
         self.version: str = self._functions["version"]().decode()
         self.core: str = self._functions["core"]().decode()
-        self.workspace_bytes = int(self._functions["workspace_size"]())
         self.inputs = self._tensors("input")
         self.outputs = self._tensors("output")
 
-    def create(self) -> int:
-        """A new handle. Raises CallError where this CPU or its memory does not do."""
+    def create(self, threads: int) -> int:
+        """A new handle of so many threads. Raises CallError where this CPU or its memory does not do."""
         handle = _POINTER()
-        self._check("create", None, ctypes.byref(handle))
+        self._check("create", _Options(threads=threads), ctypes.byref(handle))
         assert handle.value is not None
         return handle.value
+
+    def threads(self, handle: int) -> int:
+        """How many threads share a run of a handle."""
+        return int(self._functions["threads"](handle))
+
+    def workspace_bytes(self, threads: int) -> int:
+        """Of a handle of so many threads."""
+        return int(self._functions["workspace_size"](_Options(threads=threads)))
 
     def run(self, handle: int, inputs: Sequence[NDArray[Any]], outputs: Sequence[NDArray[Any]]) -> None:
         """Run the network of `handle`; other Python threads go on. Raises CallError."""

@@ -19,13 +19,14 @@ from armature.interface import Interface
 from armature.tensor import Tensor
 
 
-def load(path: str | os.PathLike[str]) -> Network:
-    """The network at `path`: a folder that `compile` made, its manifest.json, or the library in it.
+def load(path: str | os.PathLike[str], threads: int = 1) -> Network:
+    """The network at `path`: a folder that `compile` made, its manifest.json, or the library in it. So many
+    threads share a call; fewer if the library was compiled for fewer.
 
     Raises LoadError where there is no library, where it is not the one that the manifest names, or where
     this machine cannot load it; CallError where its CPU lacks what the library needs.
     """
-    return Network(Interface(find_library(Path(path))))
+    return Network(Interface(find_library(Path(path))), threads)
 
 
 class Network:
@@ -34,10 +35,12 @@ class Network:
     Threads that call the same network wait for each other: give each `another()`, and they run at once.
     """
 
-    def __init__(self, interface: Interface) -> None:
+    def __init__(self, interface: Interface, threads: int) -> None:
         """A new handle of a loaded library: see `load`."""
         self._interface = interface
-        self._handle = interface.create()
+        self._handle = interface.create(threads)
+        self.threads = interface.threads(self._handle)
+        """How many share a call."""
         self._lock = threading.Lock()
         self._end = weakref.finalize(self, interface.destroy, self._handle)
 
@@ -69,7 +72,7 @@ class Network:
     @property
     def workspace_bytes(self) -> int:
         """The memory of this network beside the weights."""
-        return self._interface.workspace_bytes
+        return self._interface.workspace_bytes(self.threads)
 
     def __call__(
         self, *inputs: object, out: Sequence[NDArray[Any]] | None = None
@@ -92,7 +95,7 @@ class Network:
 
     def another(self) -> Network:
         """The same network for another thread: it shares the weights, and has activations of its own."""
-        return Network(self._interface)
+        return Network(self._interface, self.threads)
 
     def close(self) -> None:
         """Give its memory back; it cannot be called again."""

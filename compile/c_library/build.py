@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,18 @@ from targets.cores import Core
 from targets.platforms import Platform
 from targets.toolchain import compile_object, link_standalone
 
-HERE = Path(__file__).parent
+HEADERS = ("pool.h", "cpus.h", "cpu_hwcap.h", "cpu_cpuid.h")
+"""What the calls in C include besides the public header."""
 
 # The caller of the kernels runs before the CPU is checked, so it is compiled for any: no -mcpu.
-FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-fno-sanitize=undefined", "-Wall", "-Wextra", "-Werror", f"-I{HERE}")
+FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-fno-sanitize=undefined", "-Wall", "-Wextra", "-Werror")
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a library is made of: the calls in C, and objects with the kernels and the weights."""
+    """What a library is made of: the calls in C, beside what they include, and objects with the kernels and
+    the weights.
+    """
 
     caller: Path
     kernels: Path
@@ -71,6 +75,8 @@ def write_parts(
     workloads = {kernel.name: kernel.workload for kernel in lowered.kernels if kernel.workload}
     program = shared(straight_line(lowered, core), workloads, threads)
     threads = max((call.threads for call in program.calls), default=1)
+    for file in HEADERS:
+        (folder / file).write_text((files("compile.c_library") / file).read_text(encoding="utf-8"))
     (folder / f"{name}.h").write_text(sources.header(name, description, threads), encoding="utf-8")
     symbols = {kernel: sources.kernel_symbol(name, kernel) for kernel in program.kernels}
     bodies = {symbols[kernel]: body for kernel, body in program.kernels.items()}

@@ -90,6 +90,7 @@ static void create_own(slot *made) {
   NAME(_options) options;
   NAME(_handle) *handle = (NAME(_handle) *)&options;
   memset(&options, 0, sizeof options);
+  options.threads = (int)below(6) - 1;
   if (chance(4)) {
     options.workspace_size = 1 + below(1000000);
     expect(NAME(_create)(&options, &handle), CONSTANT(_ERROR_NULL));
@@ -107,11 +108,14 @@ static void create_own(slot *made) {
 }
 
 static void create_lent(slot *made) {
-  const size_t needed = NAME(_workspace_size)(), number = (size_t)(made - slots);
+  const size_t number = (size_t)(made - slots);
+  size_t needed;
   NAME(_options) options;
   NAME(_handle) *handle = (NAME(_handle) *)&options;
   size_t skew = chance(4) ? 1 + below(CONSTANT(_WORKSPACE_ALIGNMENT) - 1) : 0;
   memset(&options, 0, sizeof options);
+  options.threads = (int)below(6) - 1;
+  needed = NAME(_workspace_size)(&options);
   options.workspace = place(&workspaces[number], needed, CONSTANT(_WORKSPACE_ALIGNMENT)) + skew;
   options.workspace_size = chance(4) ? below(needed) : needed + (chance(2) ? below(1000) : 0);
   if (options.workspace_size < needed) {
@@ -235,7 +239,7 @@ static void *share(void *argument) {
 /* Three threads run a handle in a workspace of ours, and each ends it when it has done enough. */
 static void share_a_handle(slot *made) {
   static guarded apart[3][CONSTANT(_OUTPUTS)];
-  const size_t needed = NAME(_workspace_size)();
+  size_t needed;
   sharer sharers[3];
   pthread_t threads[3];
   NAME(_options) options;
@@ -243,7 +247,8 @@ static void share_a_handle(slot *made) {
   int runs = 0, ends = 0;
   memset(&options, 0, sizeof options);
   memset(sharers, 0, sizeof sharers);
-  options.workspace_size = needed;
+  options.threads = 2;
+  options.workspace_size = needed = NAME(_workspace_size)(&options);
   options.workspace = place(&workspaces[made - slots], needed, CONSTANT(_WORKSPACE_ALIGNMENT));
   expect(NAME(_create)(&options, &made->handle), CONSTANT(_OK));
   for (i = 0; i < COUNT(sharers); i++) {
@@ -274,6 +279,7 @@ static void prepare(void) {
   NAME(_source) sources[CONSTANT(_INPUTS)];
   NAME(_target) targets[CONSTANT(_OUTPUTS)];
   NAME(_handle) *handle = NULL;
+  NAME(_options) most;
   size_t i, k;
   for (i = 0; i < CONSTANT(_INPUTS); i++) {
     const NAME(_tensor) *tensor = NAME(_input)(i);
@@ -287,7 +293,10 @@ static void prepare(void) {
     results[i] = malloc(NAME(_output)(i)->size);
     EXPECT(results[i] != NULL);
   }
-  for (i = 0; i < HANDLES; i++) workspaces[i] = guard(NAME(_workspace_size)() + CONSTANT(_WORKSPACE_ALIGNMENT));
+  memset(&most, 0, sizeof most);
+  most.threads = CONSTANT(_THREADS);
+  for (i = 0; i < HANDLES; i++)
+    workspaces[i] = guard(NAME(_workspace_size)(&most) + CONSTANT(_WORKSPACE_ALIGNMENT));
   fill(sources, targets);
   EXPECT(NAME(_create)(NULL, &handle) == CONSTANT(_OK));
   EXPECT(NAME(_run)(handle, sources, targets) == CONSTANT(_OK));

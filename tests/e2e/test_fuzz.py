@@ -13,7 +13,7 @@ from compile.c_library.build import Parts, write_parts
 from compile.frontend import trace
 from compile.lower import lower
 from compile.manifest import describe
-from compile.source import Source
+from compile.source import THREADS, Source
 from targets.host import host_core
 from targets.platforms import host_platform
 from tests.e2e import test_memory, test_own_model
@@ -61,7 +61,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     lowered = lower(traced.relax(), core)
     description = describe(source, traced, lowered, core, platform)
     folder = tmp_path_factory.mktemp("parts")
-    return Made(write_parts(lowered, core, platform, description, folder), traced.name)
+    return Made(write_parts(lowered, core, platform, description, folder, THREADS), traced.name)
 
 
 def run(*command: object) -> str:

@@ -56,6 +56,16 @@ def test_it_is_loaded_by_folder_manifest_or_file(folder: Path) -> None:
         assert np.abs(result - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
+def test_threads_share_a_call(folder: Path) -> None:
+    with loader.load(folder) as one, loader.load(folder, threads=3) as three, three.another() as other:
+        assert (one.threads, three.threads, other.threads) == (1, 3, 3)
+        assert three.workspace_bytes >= one.workspace_bytes
+        (expected,) = one(image())
+        for network in (three, other):
+            (result,) = network(image())
+            assert np.array_equal(result, expected)
+
+
 def test_it_says_what_it_is(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     with loader.load(folder) as network:
