@@ -16,7 +16,8 @@ from targets.cores import Core, find_core
 from targets.errors import UserError
 
 if TYPE_CHECKING:
-    from targets.tracker import Place, Tracker
+    from targets.place import Place
+    from targets.tracker import Tracker
 
 FORMS = "emulated[:CORE|BOARD], rpc://HOST:PORT, tracker://HOST:PORT/KEY"
 
@@ -166,17 +167,18 @@ def find_boards(spec: str) -> Place | Tracker | None:
     scheme = spec.partition(":")[0].partition("/")[0]
     if scheme not in ("rpc", "tracker"):
         return None
-    from targets.tracker import Place, Tracker
+    from targets.place import Place
+    from targets.token import find_token
+    from targets.tracker import Tracker
 
     host, port, rest = _address(spec)
-    place = Place(host, port)
     if scheme == "rpc":
         if rest:
             raise UserError(f"unknown device {spec!r}: a board over RPC is rpc://HOST:PORT")
-        return place
+        return Place(host, port, token=find_token())
     if not rest or "/" in rest:
         raise UserError(f"unknown device {spec!r}: a board of a tracker is tracker://HOST:PORT/KEY")
-    return Tracker(place, rest)
+    return Tracker(Place(host, port), rest, find_token())
 
 
 def _boards(spec: str, _core: Core | None, seconds: float) -> AbstractContextManager[Device]:

@@ -9,7 +9,6 @@ import itertools
 import json
 import logging
 import re
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,18 +18,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tvm
 from numpy.typing import NDArray
-from tvm import rpc
 from tvm.runtime.vm import VirtualMachine
 
 from targets.board_state import BoardState, parse_state
 from targets.cores import Core
 from targets.errors import DeviceError, LostError
-from targets.tracker import Place, Tracker, reach
+from targets.handover import open_session
+from targets.place import Place, greet
+from targets.tracker import Tracker
 
 if TYPE_CHECKING:
     from targets.emulated.board import EmulatedBoard
 
-CONNECT_SECONDS = 30.0  # for the handshake: longer means that another client holds the board
+CONNECT_SECONDS = 30.0  # for our turn: longer means that another client holds the board
 
 # What our agent registers (targets/agent/src/session.c).
 DEVICE_INFO = "armature.device_info"
@@ -80,6 +80,9 @@ class Link:
         full = re.search(r"session ran out of memory: (it had \d+ MiB, allowed are \d+ MiB)", both)
         if full:
             return DeviceError(f"the library ran out of memory on {self.spec} while {doing}: {full.group(1)}")
+        stored = re.search(r"session (stored more than \d+ MiB, its limit)", both)
+        if stored:
+            return DeviceError(f"{self.spec} ended the session while {doing}: it {stored.group(1)}")
         if "RPCSessionTimeoutError" in message or "its time limit" in said:
             limit = re.search(r"session ended after ([\d.e+]+ s)", both)
             after = f" after {limit.group(1)}" if limit else ""
@@ -175,7 +178,6 @@ def connect_board(board: EmulatedBoard, session_timeout: float = 0.0) -> Iterato
 @contextmanager
 def connect_place(spec: str, place: Place, session_timeout: float = 0.0) -> Iterator[RpcDevice]:
     """The board at `place`. DeviceError when it is not reachable, busy, or not our agent."""
-    reach(spec, place, "is the agent (`run serve`) running there, and listening on that address?")
     session = _connect(spec, place, session_timeout)
     with _opened(Link(spec, session), session_timeout) as (link, info):
         yield _board_device(link, info, session_timeout)
@@ -219,24 +221,9 @@ def _board_device(link: Link, info: dict[str, Any], session_timeout: float) -> R
 
 
 def _connect(spec: str, place: Place, session_timeout: float) -> Any:
-    """TVM's session with a server; its handshake knows no time-out, so it happens in a thread."""
-    outcome: list[Any] = []
-
-    def connect() -> None:
-        try:
-            outcome.append(rpc.connect(place.host, place.port, place.match_key, session_timeout))
-        except Exception as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=connect, daemon=True)
-    thread.start()
-    thread.join(CONNECT_SECONDS)
-    if not outcome:
-        raise LostError(f"{spec} did not answer in {CONNECT_SECONDS:.0f} s: another client may hold it")
-    if isinstance(outcome[0], Exception):
-        lines = str(outcome[0]).strip().splitlines() or [repr(outcome[0])]
-        raise LostError(f"{spec} is not a TVM RPC server we can use: {lines[0]}") from outcome[0]
-    return outcome[0]
+    """TVM's session with the agent at `place`, once it is our turn there."""
+    remedy = "is the agent (`run serve`) running there, and listening on that address?"
+    return open_session(spec, greet(spec, place, remedy, CONNECT_SECONDS, session_timeout))
 
 
 def _flat(outputs: Any) -> Iterator[Any]:

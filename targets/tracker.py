@@ -10,28 +10,16 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tvm.rpc import base
 
 from targets.errors import DeviceError, LostError
+from targets.place import REACH_SECONDS, Place
 
-REACH_SECONDS = 5.0  # for a TCP connection, and for each answer that is due at once
 REQUEST_SECONDS = 60.0  # for a tracker to find a free board
 _POLL_SECONDS = 0.25
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a board's agent listens, and the word that it expects of its next client."""
-
-    host: str
-    port: int
-    match_key: str = ""
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True)
@@ -40,6 +28,8 @@ class Tracker:
 
     place: Place
     key: str
+    token: str = field(default="", repr=False)
+    """The boards'; the tracker itself has none."""
 
     @property
     def spec(self) -> str:
@@ -72,7 +62,7 @@ class Tracker:
                 if time.monotonic() >= end:
                     raise LostError(f"{self.spec}: no board of that key was free in time; try again later")
             _, (host, port, match_key) = base.recvjson(connection)
-            return Place(host, port, match_key)
+            return Place(host, port, match_key, self.token)
 
     @contextmanager
     def _connected(self) -> Iterator[Any]:
@@ -87,27 +77,3 @@ class Tracker:
                 f"{self.spec}: the tracker is not reachable ({error}): "
                 "is `python -m tvm.exec.rpc_tracker` running there?"
             ) from error
-
-
-def reach(spec: str, place: Place, remedy: str) -> None:
-    """Fails quickly where TVM would wait for minutes. Raises LostError."""
-    try:
-        socket.create_connection((place.host, place.port), REACH_SECONDS).close()
-    except OSError as error:
-        raise LostError(f"{spec} is not reachable ({error}): {remedy}") from error
-
-
-def answers(place: Place, seconds: float) -> bool:
-    """Whether an RPC server answers there within so many seconds and is free.
-
-    It is asked for a key that no board has: it refuses, and goes on waiting for the client it expects.
-    """
-    try:
-        with socket.create_connection((place.host, place.port), seconds) as connection:
-            connection.settimeout(seconds)
-            key = b"client:is-anybody-there"
-            connection.sendall(base.RPC_MAGIC.to_bytes(4, "little") + len(key).to_bytes(4, "little") + key)
-            code = int.from_bytes(base.recvall(connection, 4), "little")
-            return bool(code in (base.RPC_CODE_MISMATCH, base.RPC_MAGIC))
-    except OSError:
-        return False

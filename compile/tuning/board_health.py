@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from targets.tracker import Place
+from targets.place import Place
 
 STRIKES = 2
 """Failures in a row that put a board out although it still answers."""

@@ -22,7 +22,8 @@ from compile.tuning.limits import Limits
 from compile.tuning.workers import end_pool, failure_of, worker_pool
 from targets.cores import Core
 from targets.errors import DeviceError, LostError
-from targets.tracker import Place, Tracker, answers
+from targets.place import Place, answers
+from targets.tracker import Tracker
 
 LOSSES = 3
 """A candidate under which so many boards were lost has lost them."""

@@ -29,7 +29,8 @@ from compile.tuning.units import EMULATOR, MEASURED
 from compile.tuning.workers import end_pool, failure_of, worker_pool
 from targets.cores import Core
 from targets.errors import DeviceError, UserError
-from targets.tracker import Place, Tracker
+from targets.place import Place
+from targets.tracker import Tracker
 
 BUILD_SECONDS = 1.0
 """What building a candidate takes a CPU, about."""

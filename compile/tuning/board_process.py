@@ -15,10 +15,10 @@ from compile.tuning.task import build
 from targets.cores import Core
 from targets.emulated.kernel import SYMBOL, Argument
 from targets.emulation import why_emulated
+from targets.place import Place
 from targets.rpc import RpcDevice, connect_place
 from targets.rpc_kernel import RpcKernel, load_kernel
 from targets.toolchain import link_shared
-from targets.tracker import Place
 
 LIBRARY, CALL = "kernel.so", "call.pickle"
 

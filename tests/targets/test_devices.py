@@ -290,7 +290,7 @@ def test_busy_board_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         spec = f"rpc://127.0.0.1:{board.port}"
         with (
             open_device(spec),
-            pytest.raises(DeviceError, match="another client may hold it"),
+            pytest.raises(DeviceError, match=r"another client may hold it \(1 before us\)"),
             open_device(spec),
         ):
             pass

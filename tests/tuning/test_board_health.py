@@ -11,7 +11,7 @@ from compile.tuning import board_health
 from compile.tuning.board_health import STRIKES, BoardHealth
 from compile.tuning.board_jobs import Job, Jobs
 from targets.errors import DeviceError
-from targets.tracker import Place
+from targets.place import Place
 
 PI = Place("pi", 9090)
 PAUSE = 5.0

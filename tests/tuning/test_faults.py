@@ -56,7 +56,7 @@ def measuring(spec: str, limits: Limits = QUICK) -> Iterator[BoardMeasurer]:
 def board() -> Iterator[Agent]:
     """One emulated board, without a tracker."""
     agent = Agent()
-    from targets.tracker import Place, answers
+    from targets.place import Place, answers
 
     wait_until(lambda: answers(Place("127.0.0.1", agent.port), 5))
     yield agent

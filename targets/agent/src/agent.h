@@ -16,6 +16,9 @@ int info_main(int argc, char** argv);
 /* One line on stderr, "agent: ..." */
 void log_line(const char* format, ...) __attribute__((format(printf, 1, 2)));
 
+/* By a clock that never goes back. */
+double seconds_now(void);
+
 /* Writes what this CPU is, as a JSON object, into `json`. */
 void device_info(char* json, size_t size);
 

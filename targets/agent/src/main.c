@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "agent.h"
 
@@ -12,6 +13,12 @@ void log_line(const char* format, ...) {
   vsnprintf(line, sizeof line, format, arguments);
   va_end(arguments);
   fprintf(stderr, "agent: %s\n", line);
+}
+
+double seconds_now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
 }
 
 int main(int argc, char** argv) {

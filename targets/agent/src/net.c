@@ -4,12 +4,15 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
+
+#include "agent.h"
 
 int net_parse(const char* text, char* host, size_t size, int* port) {
   const char* colon = strrchr(text, ':');
@@ -57,9 +60,9 @@ int net_listen(const char* host, int* port) {
   struct addrinfo* address = resolve(host, *port, AI_PASSIVE);
   if (address == NULL) return -1;
   int one = 1;
-  int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd >= 0) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-  int failed = fd < 0 || bind(fd, address->ai_addr, address->ai_addrlen) != 0 || listen(fd, 8) != 0;
+  int failed = fd < 0 || bind(fd, address->ai_addr, address->ai_addrlen) != 0 || listen(fd, 64) != 0;
   freeaddrinfo(address);
   if (failed) return fd < 0 ? -1 : close_failed(fd);
   *port = bound_port(fd);
@@ -83,16 +86,21 @@ int net_connect(const char* host, int port, int seconds) {
 }
 
 void net_keep_alive(int fd) {
-  int one = 1, idle = 10, interval = 5, count = 4; /* seconds, seconds, probes */
+  int one = 1, idle = 10, interval = 5, count = 4, unheard = 30 * 1000; /* seconds, seconds, probes; ms */
   setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
   setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
   setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
   setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+  setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unheard, sizeof unheard);
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 }
 
-int net_is_loopback(const char* host) {
-  return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 || strcmp(host, "localhost") == 0;
+int net_is_on_loopback(int fd) {
+  struct sockaddr_storage address;
+  socklen_t size = sizeof address;
+  if (getsockname(fd, (struct sockaddr*)&address, &size) != 0) return 0;
+  if (address.ss_family == AF_INET) return ntohl(((struct sockaddr_in*)&address)->sin_addr.s_addr) >> 24 == 127;
+  return address.ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&((struct sockaddr_in6*)&address)->sin6_addr);
 }
 
 int net_read(int fd, void* bytes, size_t count) {
@@ -118,6 +126,14 @@ int net_write(int fd, const void* bytes, size_t count) {
     count -= (size_t)sent;
   }
   return 0;
+}
+
+void net_drain(int fd, double seconds) {
+  const double end = seconds_now() + seconds;
+  struct pollfd input = {fd, POLLIN, 0};
+  char dropped[4096];
+  shutdown(fd, SHUT_WR);
+  while (seconds_now() < end && poll(&input, 1, 300) > 0 && recv(fd, dropped, sizeof dropped, MSG_DONTWAIT) > 0) continue;
 }
 
 int net_read_int(int fd, int32_t* value) { return net_read(fd, value, sizeof *value); }

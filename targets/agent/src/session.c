@@ -2,30 +2,34 @@
 
 #include <errno.h>
 #include <ftw.h>
+#include <glob.h>
 #include <limits.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
+#include <time.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "agent.h"
-#include "board_state.h"
 #include "ffi.h"
+#include "net.h"
+#include "session_process.h"
 
 /* For a process that waits to see by itself that its client is gone. */
 static const double HANG_UP_SECONDS = 1.0;
+static const double LOOK_SECONDS = 0.5;
+
+enum { TELL_SECONDS = 3, MOST_ROUNDS = 100 };
 
 static const struct {
   int number;
   const char* name;
 } kSignals[] = {{SIGSEGV, "SIGSEGV"}, {SIGILL, "SIGILL"}, {SIGBUS, "SIGBUS"},   {SIGABRT, "SIGABRT"},
-                {SIGFPE, "SIGFPE"},   {SIGTRAP, "SIGTRAP"}, {SIGKILL, "SIGKILL"}, {SIGSYS, "SIGSYS"}};
+                {SIGFPE, "SIGFPE"},   {SIGTRAP, "SIGTRAP"}, {SIGKILL, "SIGKILL"}, {SIGSYS, "SIGSYS"},
+                {SIGXFSZ, "SIGXFSZ"}};
 
 static const char* signal_name(int number) {
   for (size_t i = 0; i < sizeof kSignals / sizeof kSignals[0]; i++) {
@@ -42,88 +46,6 @@ static int remove_entry(const char* path, const struct stat* status, int kind, s
 
 void remove_tree(const char* path) { nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS); }
 
-/* Clients name files in the session's folder, and nothing else. */
-static int file_argument(const TVMFFIAny* arguments, int count, char* path, size_t size, const char* folder) {
-  char name[NAME_MAX + 2];
-  int good = count == 1 && ffi_get_text(&arguments[0], name, sizeof name) == 0 && name[0] != '\0' &&
-             strlen(name) <= NAME_MAX && strchr(name, '/') == NULL && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
-  if (good && snprintf(path, size, "%s/%s", folder, name) < (int)size) return 0;
-  TVMFFIErrorSetRaisedFromCStr("ValueError", "a file name must be a plain name: it stays in the session's folder");
-  return -1;
-}
-
-static int work_path(void* folder, const TVMFFIAny* arguments, int32_t count, TVMFFIAny* result) {
-  char path[PATH_MAX];
-  if (file_argument(arguments, count, path, sizeof path, folder) != 0) return -1;
-  TVMFFIByteArray bytes = {path, strlen(path)};
-  return TVMFFIStringFromByteArray(&bytes, result);
-}
-
-static int load_module(void* folder, const TVMFFIAny* arguments, int32_t count, TVMFFIAny* result) {
-  char path[PATH_MAX];
-  if (file_argument(arguments, count, path, sizeof path, folder) != 0) return -1;
-  return ffi_load_module(path, result);
-}
-
-static int describe_device(void* self, const TVMFFIAny* arguments, int32_t count, TVMFFIAny* result) {
-  (void)self, (void)arguments, (void)count;
-  char json[4096];
-  device_info(json, sizeof json);
-  TVMFFIByteArray bytes = {json, strlen(json)};
-  return TVMFFIStringFromByteArray(&bytes, result);
-}
-
-static int describe_state(void* self, const TVMFFIAny* arguments, int32_t count, TVMFFIAny* result) {
-  (void)self, (void)arguments, (void)count;
-  static char text[256 * 1024];
-  board_state(text, sizeof text);
-  TVMFFIByteArray bytes = {text, strlen(text)};
-  return TVMFFIStringFromByteArray(&bytes, result);
-}
-
-/* Called by TVM's time evaluator before each inference, outside of what it times. */
-static int sample_board(void* self, const TVMFFIAny* arguments, int32_t count, TVMFFIAny* result) {
-  (void)self, (void)arguments, (void)count;
-  board_sample();
-  *result = ffi_none();
-  return 0;
-}
-
-static int serve_client(int socket, char* folder) {
-  TVMFFIAny argument = ffi_int(socket), nothing;
-  int failed = ffi_register("tvm.rpc.server.workpath", work_path, folder);
-  failed |= ffi_register("tvm.rpc.server.load_module", load_module, folder);
-  failed |= ffi_register("armature.device_info", describe_device, NULL);
-  failed |= ffi_register("armature.board.state", describe_state, NULL);
-  failed |= ffi_register("armature.board.sample", sample_board, NULL);
-  if (failed == 0 && ffi_call_global("rpc.ServerLoop", &argument, 1, &nothing) == 0) return EXIT_DONE;
-  log_line("session ended: %s", ffi_error());
-  return EXIT_FAILED;
-}
-
-/* The session's process: dies with the agent, dumps no core, and starts in its folder. */
-static _Noreturn void session_process(const Session* session, char* folder, pid_t agent) {
-  struct rlimit no_core = {0, 0}, memory = {(rlim_t)session->memory_kib * 1024, (rlim_t)session->memory_kib * 1024};
-  sigset_t none;
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (getppid() != agent) _exit(EXIT_FAILED);
-  setrlimit(RLIMIT_CORE, &no_core);
-  if (session->memory_kib > 0) setrlimit(RLIMIT_DATA, &memory); /* qemu-user ignores it: it would limit QEMU */
-  signal(SIGTERM, SIG_DFL);
-  signal(SIGINT, SIG_DFL);
-  signal(SIGCHLD, SIG_DFL);
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, NULL);
-  if (chdir(folder) != 0) _exit(EXIT_FAILED);
-  _exit(serve_client(session->socket, folder));
-}
-
-static double now(void) {
-  struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
-
 /* The process's resident memory in KiB; 0 when it is not told. */
 static long resident_kib(pid_t process) {
   char path[64];
@@ -136,35 +58,86 @@ static long resident_kib(pid_t process) {
   return pages * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
-typedef enum { ENDED, STOPPED, TIME_UP, MEMORY_FULL, CLIENT_GONE } Ending;
+static long long found_bytes;
 
-/* Whether the process must be killed, and why; `gone` is since when the client has hung up. A process that waits
- * for its client sees that itself, one that is busy does not: it would keep the board from everybody. */
-static Ending must_end(const Session* session, pid_t process, double deadline, double gone) {
+static int add_entry(const char* path, const struct stat* status, int kind, struct FTW* place) {
+  (void)path, (void)kind, (void)place;
+  found_bytes += (long long)status->st_blocks * 512;
+  return 0;
+}
+
+/* What a folder holds, in KiB. */
+static long folder_kib(const char* folder) {
+  found_bytes = 0;
+  nftw(folder, add_entry, 16, FTW_PHYS);
+  return (long)(found_bytes / 1024);
+}
+
+/* A session that is going on. */
+typedef struct {
+  pid_t process;
+  const char* folder;
+  double deadline;  /* 0: none */
+  double gone;      /* since when its client has hung up; 0: it has not */
+  double next_look; /* at its folder */
+} Watch;
+
+typedef enum { ENDED, STOPPED, TIME_UP, MEMORY_FULL, DISK_FULL, CLIENT_GONE } Ending;
+
+/* Whether the process must be killed, and why. One that waits for its client sees by itself that it is gone, one that
+ * is busy does not: it would keep the board from everybody. */
+static Ending must_end(const Session* session, Watch* watch) {
+  double now = seconds_now();
   if (session->interrupted()) return STOPPED;
-  if (deadline > 0 && now() >= deadline) return TIME_UP;
-  if (gone > 0 && now() >= gone + HANG_UP_SECONDS) return CLIENT_GONE;
-  return session->memory_kib > 0 && resident_kib(process) > session->memory_kib ? MEMORY_FULL : ENDED;
+  if (watch->deadline > 0 && now >= watch->deadline) return TIME_UP;
+  if (watch->gone > 0 && now >= watch->gone + HANG_UP_SECONDS) return CLIENT_GONE;
+  if (session->memory_kib > 0 && resident_kib(watch->process) > session->memory_kib) return MEMORY_FULL;
+  if (session->disk_kib == 0 || now < watch->next_look) return ENDED;
+  watch->next_look = now + LOOK_SECONDS;
+  return folder_kib(watch->folder) > session->disk_kib ? DISK_FULL : ENDED;
 }
 
 /* Waits for the process to end, or kills it. */
-static Ending wait_for(const Session* session, pid_t process, int* status, struct rusage* usage) {
-  double deadline = session->seconds > 0 ? now() + session->seconds : 0, gone = 0;
-  const struct timespec pause = {.tv_nsec = 100 * 1000 * 1000}; /* a SIGCHLD ends it early */
+static Ending wait_for(const Session* session, Watch* watch, int* status, struct rusage* usage) {
   struct pollfd client = {.fd = session->socket, .events = POLLRDHUP};
-  while (wait4(process, status, WNOHANG, usage) == 0) {
-    Ending ending = must_end(session, process, deadline, gone);
+  while (wait4(watch->process, status, WNOHANG, usage) == 0) {
+    Ending ending = must_end(session, watch);
     if (ending != ENDED) {
-      kill(process, SIGKILL);
-      wait4(process, status, 0, usage);
+      kill(watch->process, SIGKILL);
+      wait4(watch->process, status, 0, usage);
       return ending;
     }
-    if (ppoll(&client, 1, &pause, session->wait_mask) > 0) {
-      gone = now();
-      client.fd = -1; /* only wait from now on */
+    session->wait(session->server, &client, 100); /* a SIGCHLD ends it early */
+    if (client.revents != 0) {
+      watch->gone = seconds_now();
+      client = (struct pollfd){.fd = -1}; /* only wait from now on */
     }
   }
   return ENDED;
+}
+
+/* Kills the processes that run in a folder; how many there were. */
+static int kill_inside(const char* folder) {
+  int count = 0;
+  glob_t found;
+  char place[PATH_MAX];
+  if (glob("/proc/[0-9]*/cwd", 0, NULL, &found) != 0) return 0;
+  for (size_t i = 0; i < found.gl_pathc; i++) {
+    ssize_t length = readlink(found.gl_pathv[i], place, sizeof place - 1);
+    if (length < 0) continue;
+    place[length] = '\0';
+    if (strncmp(place, folder, strlen(folder)) != 0) continue;
+    count++;
+    kill((pid_t)atol(found.gl_pathv[i] + strlen("/proc/")), SIGKILL);
+  }
+  globfree(&found);
+  return count;
+}
+
+/* Kills what the client's code started and left: it runs where that did, unless it hides. */
+static void end_strays(const char* folder) {
+  const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+  for (int round = 0; round < MOST_ROUNDS && kill_inside(folder) > 0; round++) nanosleep(&pause, NULL);
 }
 
 /* Answers the call the client waits for with an error, so that it need not guess. */
@@ -190,13 +163,17 @@ static void report(const Session* session, Ending ending, int status, const stru
   } else if (ending == MEMORY_FULL || (WIFSIGNALED(status) && ran_out(session, usage))) {
     snprintf(message, sizeof message, "session ran out of memory: it had %ld MiB, allowed are %ld MiB",
              usage->ru_maxrss / 1024, session->memory_kib / 1024);
+  } else if (ending == DISK_FULL || (WIFSIGNALED(status) && WTERMSIG(status) == SIGXFSZ)) {
+    snprintf(message, sizeof message, "session stored more than %ld MiB, its limit", session->disk_kib / 1024);
   } else if (WIFSIGNALED(status)) {
     snprintf(message, sizeof message, "session crashed: signal %d (%s)", WTERMSIG(status), signal_name(WTERMSIG(status)));
   } else {
     return;
   }
   log_line("%s", message);
+  net_time_out(session->socket, TELL_SECONDS);
   tell_client(session->socket, message);
+  net_drain(session->socket, TELL_SECONDS);
 }
 
 void session_serve(const Session* session) {
@@ -214,7 +191,10 @@ void session_serve(const Session* session) {
   } else {
     int status = 0;
     struct rusage usage = {0};
-    Ending ending = wait_for(session, process, &status, &usage);
+    Watch watch = {.process = process, .folder = folder};
+    if (session->seconds > 0) watch.deadline = seconds_now() + session->seconds;
+    Ending ending = wait_for(session, &watch, &status, &usage);
+    end_strays(folder);
     report(session, ending, status, &usage);
   }
   close(session->socket);

@@ -2,16 +2,19 @@
 #ifndef ARMATURE_SESSION_H_
 #define ARMATURE_SESSION_H_
 
-#include <signal.h>
+#include <poll.h>
 #include <sys/types.h>
 
 typedef struct {
   int socket;
-  double seconds;             /* time limit; 0: none */
-  long memory_kib;            /* what its process may have of memory; 0: no limit */
-  const char* work_dir;       /* where the session's folder is made */
-  const sigset_t* wait_mask;  /* signals let through while waiting */
-  int (*interrupted)(void);   /* asked about twice a second: must the session end? */
+  double seconds;       /* time limit; 0: none */
+  long memory_kib;      /* what its process may have of memory; 0: no limit */
+  long disk_kib;        /* what its folder may hold; 0: no limit */
+  const char* work_dir; /* where the session's folder is made */
+  void* server;         /* the argument of: */
+  void (*wait)(void* server, struct pollfd* client, int milliseconds); /* ... for something to happen */
+  void (*forget)(void* server); /* closes, in the session's process, what is not the client's */
+  int (*interrupted)(void);     /* asked often: must the session end? */
 } Session;
 
 /* Serves the client until it leaves, the time is up, the memory is full, or the process crashes; closes the
