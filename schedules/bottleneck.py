@@ -19,7 +19,7 @@ from tvm.tirx import PrimFunc, Stmt
 
 from schedules import stages
 from schedules.block import BYTES, KIND, Bottleneck, Plan
-from schedules.kernel import CHANNEL_MULTIPLE, Decisions, Workload, round_up, workload_of
+from schedules.kernel import CHANNEL_MULTIPLE, LANES, Decisions, Workload, round_up, workload_of
 from schedules.space import Decider
 from schedules.strips import Place, by_run, extents_of, loop, placed, sequence, substituted, whole
 from schedules.window import Taps
@@ -68,9 +68,11 @@ def _groups(block: Bottleneck, core: Core) -> list[int]:
     if block.expansion is None:
         return [whole]
     is_narrow = core.fma_per_cycle > 1 or not block.expansion.is_pointwise
-    return list(
-        dict.fromkeys(min(each, whole) for each in (*(NARROW_GROUPS if is_narrow else GROUPS), whole))
-    )
+    best: Sequence[int] = NARROW_GROUPS if is_narrow else GROUPS
+    wide = core.vector_lanes("float32")
+    if wide > LANES:  # as in a pointwise kernel, two vectors to a panel
+        best = sorted(best, key=lambda group: abs(group - 2 * wide))
+    return list(dict.fromkeys(min(each, whole) for each in (*best, whole)))
 
 
 def _rows(block: Bottleneck, group: int, core: Core) -> list[int]:

@@ -15,7 +15,7 @@ from schedules.microkernel import style_of
 from schedules.pixel_tile import choose, tiles
 from schedules.space import Decider
 from schedules.splice import mark_pixel_tile
-from schedules.tile import fold_epilogue, partition, unroll_all, vectorize_channels
+from schedules.tile import fold_epilogue, lanes_of, partition, unroll_all, vectorize_channels
 from schedules.traffic import Product, Walk
 from schedules.window import Window, padded_load
 from targets.cores import Core
@@ -71,7 +71,8 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
     tile = choose(decider, found)
     walks = _walks(workload, core, tile.rows, tile.columns)
     chosen = walks[decider.choose("walk", range(min(len(walks), WALKS)))]
-    return {**tile.decisions(), "tiles": chosen.tiles, "panels": chosen.panels}
+    lanes = lanes_of(core, tile.columns)
+    return {**tile.decisions(), "lanes": lanes, "tiles": chosen.tiles, "panels": chosen.panels}
 
 
 def _per_group(workload: Workload) -> int:

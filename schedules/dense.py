@@ -14,7 +14,7 @@ from schedules.microkernel import style_of
 from schedules.pixel_tile import choose, tiles
 from schedules.space import Decider
 from schedules.splice import mark_pixel_tile
-from schedules.tile import fold_epilogue, partition, unroll_all, vectorize_channels
+from schedules.tile import fold_epilogue, lanes_of, partition, unroll_all, vectorize_channels
 from targets.cores import Core
 
 KIND = "dense"
@@ -49,7 +49,8 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
     """The tile and its load style."""
     padded = round_up(workload["n"], CHANNEL_MULTIPLE)
     found = tiles(workload["m"], padded, workload["k"], COLUMNS, style_of(core))
-    return choose(decider, found).decisions()
+    tile = choose(decider, found)
+    return {**tile.decisions(), "lanes": lanes_of(core, tile.columns)}
 
 
 def schedule(sch: Schedule, decisions: Decisions) -> None:

@@ -17,7 +17,7 @@ from schedules.kernel import LANES, Decisions, Workload, anchor, round_up, workl
 from schedules.microkernel import PLAIN, STYLES, VECTOR, styles_of
 from schedules.space import Decider, dividing_first
 from schedules.splice import mark_steps
-from schedules.tile import fold_epilogue, partition, unroll_all
+from schedules.tile import fold_epilogue, lanes_of, partition, unroll_all
 from schedules.traffic import BYTES, lines_stay
 from schedules.window import Window, padded_load
 from targets.cores import Core
@@ -67,10 +67,13 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
     blocks = [each for each in BLOCKS if round_up(workload["c"], LANES) % each == 0]
     style = STYLES[decider.choose("load_style", styles_of(core))]
     written_out = decider.choose("written_out", _written_out(workload, columns, style))
+    strip = decider.choose("strip", _strips(workload, columns, core))
+    block = decider.choose("block", blocks)
     return {
         "columns": columns,
-        "strip": decider.choose("strip", _strips(workload, columns, core)),
-        "block": decider.choose("block", blocks),
+        "strip": strip,
+        "block": block,
+        "lanes": LANES if written_out else lanes_of(core, block),
         "load_style": STYLES.index(style),
         "written_out": written_out,
     }
@@ -106,12 +109,12 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
     """Lay the kernel out: strips of columns, blocks of channels, rows, then steps along the row."""
     workload = workload_of(sch)
     assert workload is not None
-    columns, style = decisions["columns"], STYLES[decisions["load_style"]]
+    columns, style, lanes = decisions["columns"], STYLES[decisions["load_style"]], decisions["lanes"]
     total = sch.get_sblock(KIND)
     output = fold_epilogue(sch, total)
     batch, y, x, c = sch.get_loops(output)
     strip, step, column = sch.split(x, [None, decisions["strip"], columns])
-    block, vector, lane = sch.split(c, [None, decisions["block"] // LANES, LANES])
+    block, vector, lane = sch.split(c, [None, decisions["block"] // lanes, lanes])
     sch.reorder(batch, strip, block, y, vector, step, column, lane)
     sch.vectorize(lane)
     sch.unroll(column)
@@ -123,7 +126,7 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
         return
     # Where steps are written out, each knows its kind: cut, loops of strips would do some steps again.
     partition(sch, step)
-    vector, lane = sch.split(channel, [None, LANES])
+    vector, lane = sch.split(channel, [None, lanes])
     sch.reorder(r, s, column, vector, lane)
     # Lanes one by one, unrolled over a large window, are code that LLVM is minutes over.
     window = () if workload["c"] % LANES and workload["kernel"] > 3 else (r, s)

@@ -40,6 +40,7 @@ __all__ = [
     "STYLES",
     "VECTOR",
     "VECTORS",
+    "WRITTEN_OUT",
     "Tile",
     "assembly",
     "llvm_ir",
@@ -48,7 +49,9 @@ __all__ = [
     "styles_of",
 ]
 
-STYLES = (VECTOR, PAIRED, INTERLEAVED, PLAIN)
+WRITTEN_OUT = (VECTOR, PAIRED, INTERLEAVED)
+"""The load styles of assembly."""
+STYLES = (*WRITTEN_OUT, PLAIN)
 """The load styles, in the order in which decisions number them."""
 
 _STYLE_OF = {"cortex-a53": PAIRED, "cortex-a55": INTERLEAVED, "cortex-a65": VECTOR, "cortex-a510": VECTOR}
@@ -67,7 +70,7 @@ def styles_of(core: Core) -> list[int]:
     own = style_of(core)
     if not core.in_order or own == PLAIN:
         return [STYLES.index(own)]
-    return [STYLES.index(own), *(at for at, style in enumerate(STYLES) if style not in (own, PLAIN))]
+    return [STYLES.index(own), *(at for at, style in enumerate(WRITTEN_OUT) if style != own)]
 
 
 def rounds_of(style: str) -> tuple[int, ...]:

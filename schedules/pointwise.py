@@ -22,7 +22,7 @@ from schedules.kernel import (
 from schedules.microkernel import PLAIN, STYLES, VECTOR, Tile, rounds_of, styles_of
 from schedules.space import Decider, dividing_first
 from schedules.splice import mark_tile
-from schedules.tile import fold_epilogue, partition, unroll_all, vectorize_channels
+from schedules.tile import fold_epilogue, lanes_of, partition, unroll_all, vectorize_channels
 from schedules.traffic import Product, Walk
 from targets.cores import Core
 
@@ -78,7 +78,7 @@ def define(data: te.Tensor, weight: te.Tensor, channels: int, stride: tuple[int,
 
 def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
     """The tile, the load style, and what is walked together."""
-    panels = dividing_first(round_up(workload["n"], CHANNEL_MULTIPLE), COLUMNS)
+    panels = dividing_first(round_up(workload["n"], CHANNEL_MULTIPLE), _columns(core))
     columns = decider.choose(
         "columns", [each for each in panels if round_up(workload["n"], CHANNEL_MULTIPLE) % each == 0]
     )
@@ -87,14 +87,16 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
     is_written_out = decider.choose("written_out", (1, 0) if written_out else (0,))
     step = decider.choose("step", STEPS[:1] if is_written_out else STEPS)
     rounds = decider.choose("rounds", rounds_of(style)) if is_written_out else 1
-    tile = decider.choose("rows", written_out if is_written_out else _rows(workload, columns))
+    lanes = lanes_of(core, columns)
+    tile = decider.choose("rows", written_out if is_written_out else _rows(workload, columns // lanes))
     walk = _walks(workload, core, tile, columns)
     chosen = walk[decider.choose("walk", range(min(len(walk), WALKS)))]
     return {
         "rows": tile,
         "columns": columns,
         "step": step,
-        "vector_loads": int(workload["k"] % LANES == 0 and step % LANES == 0),
+        "lanes": lanes,
+        "vector_loads": int(lanes == LANES and workload["k"] % LANES == 0 and step % LANES == 0),
         "load_style": STYLES.index(style),
         "written_out": is_written_out,
         "rounds": rounds,
@@ -113,9 +115,15 @@ def _by_style(style: str) -> tuple[int, ...]:
     return ROWS if style == VECTOR else SPLIT_ROWS
 
 
-def _rows(workload: Workload, columns: int) -> list[int]:
-    """Row tiles whose sums stay in registers."""
-    return dividing_first(workload["m"], [rows for rows in ROWS if rows * columns // LANES <= MAX_SUMS])
+def _columns(core: Core) -> tuple[int, ...]:
+    """Panels, best first: two vectors of a wide core, which each of a pixel's loads then serves."""
+    lanes = core.vector_lanes("float32")
+    return COLUMNS if lanes == LANES else (2 * lanes, lanes, *(each for each in COLUMNS if each < lanes))
+
+
+def _rows(workload: Workload, vectors: int) -> list[int]:
+    """Row tiles whose sums, so many `vectors` of a row, stay in registers."""
+    return dividing_first(workload["m"], [rows for rows in ROWS if rows * vectors <= MAX_SUMS])
 
 
 def _written_out(workload: Workload, columns: int, style: str) -> list[int]:
@@ -156,14 +164,14 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
     block, tile, row = sch.split(m, [None, decisions["tiles"], rows])
     group, panel, column = sch.split(n, [None, decisions["panels"], columns])
     sch.reorder(group, block, panel, tile, row, column)
-    unroll_all(sch, row, vectorize_channels(sch, column))
+    unroll_all(sch, row, vectorize_channels(sch, column, decisions["lanes"]))
     partition(sch, group, block, panel, tile)
     sch.compute_at(total, tile, preserve_unit_loops=True)
     row, column, k = sch.get_loops(total)[-3:]
     if decisions["written_out"]:
         mark_tile(sch, row, int(sch.get(k).extent), decisions["rounds"], STYLES[decisions["load_style"]])
         return
-    vector, lane = sch.split(column, [None, LANES])
+    vector, lane = sch.split(column, [None, decisions["lanes"]])
     outer, inner = sch.split(k, [None, decisions["step"]])
     sch.reorder(outer, inner, row, vector, lane)
     partition(sch, outer)

@@ -17,7 +17,7 @@ from schedules import calls
 from schedules.clamp import by_bits
 from schedules.epilogue import epilogue_of
 from schedules.frame import Frame
-from schedules.kernel import LANES, Decisions
+from schedules.kernel import Decisions
 from schedules.microkernel import PLAIN, STYLES
 from schedules.pixel_tile import PixelTile
 from schedules.surgery import (
@@ -75,7 +75,7 @@ def mark_pixel_tile(
     """
     style = STYLES[decisions["load_style"]]
     if style == PLAIN:
-        inputs = _leave_to_llvm(sch, block, decisions["step"])
+        inputs = _leave_to_llvm(sch, block, decisions["step"], decisions["lanes"])
         start = sch.decompose_reduction(block, inputs if around.same_as(rows) else around)
     else:
         start = sch.decompose_reduction(block, around)
@@ -84,10 +84,10 @@ def mark_pixel_tile(
     unroll_all(sch, row, vectorize_channels(sch, column))
 
 
-def _leave_to_llvm(sch: Schedule, block: SBlockRV, step: int) -> LoopRV:
+def _leave_to_llvm(sch: Schedule, block: SBlockRV, step: int, lanes: int) -> LoopRV:
     """The nest (rows, columns, inputs) of `block` as loops, the inputs outermost, `step` of them unrolled."""
     row, column, k = sch.get_loops(block)[-3:]
-    vector, lane = sch.split(column, [None, LANES])
+    vector, lane = sch.split(column, [None, lanes])
     outer, inner = sch.split(k, [None, step])
     sch.reorder(outer, inner, row, vector, lane)
     unroll_all(sch, inner, row, vector)

@@ -16,7 +16,7 @@ from schedules.kernel import CHANNEL_MULTIPLE, LANES, Decisions, Workload, ancho
 from schedules.microkernel import PLAIN, STYLES, style_of
 from schedules.space import Decider, dividing_first
 from schedules.splice import mark_image_steps
-from schedules.tile import fold_epilogue, partition, unroll_all
+from schedules.tile import fold_epilogue, lanes_of, partition, unroll_all, vectorize_channels
 from schedules.window import Window, padded_load
 from targets.cores import Core
 
@@ -75,12 +75,14 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
             "written_out": 1,
             "columns": decider.choose("columns", fitting),
             "channels": CHANNEL_MULTIPLE,
+            "lanes": LANES,
             "load_style": STYLES.index(style),
         }
     columns = decider.choose("columns", dividing_first(workload["w"], COLUMNS[:5]))
     padded = round_up(workload["n"], CHANNEL_MULTIPLE)
     panels = [each for each in PANELS if padded % each == 0 and columns * each // LANES <= MAX_SUMS]
-    return {"written_out": 0, "columns": columns, "channels": decider.choose("channels", panels)}
+    channels = decider.choose("channels", sorted(panels, key=lambda each: -lanes_of(core, each)))
+    return {"written_out": 0, "columns": columns, "channels": channels, "lanes": lanes_of(core, channels)}
 
 
 def _kinds(frame: Frame) -> list[tuple[int, ImageStep]]:
@@ -126,9 +128,7 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
     tile, column = sch.split(x, [None, columns])
     panel, channel = sch.split(n, [None, channels])
     sch.reorder(batch, y, tile, panel, column, channel)
-    vector, lane = sch.split(channel, [None, LANES])
-    sch.vectorize(lane)
-    unroll_all(sch, column, vector)
+    unroll_all(sch, column, vectorize_channels(sch, channel, decisions["lanes"]))
     partition(sch, panel)
     sch.compute_at(total, panel, preserve_unit_loops=True)
     if decisions["written_out"]:
@@ -138,12 +138,12 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
         )
         return
     partition(sch, y, tile)
-    _accumulate(sch, total)
+    _accumulate(sch, total, decisions["lanes"])
 
 
-def _accumulate(sch: Schedule, total: SBlockRV) -> None:
+def _accumulate(sch: Schedule, total: SBlockRV, lanes: int) -> None:
     column, channel, r, s, k = sch.get_loops(total)[-5:]
-    vector, lane = sch.split(channel, [None, LANES])
+    vector, lane = sch.split(channel, [None, lanes])
     taps = [int(sch.get(loop).extent) for loop in (r, s, k)]
     sch.vectorize(lane)
     sch.reorder(r, s, k, column, vector, lane)

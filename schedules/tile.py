@@ -11,6 +11,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from schedules.kernel import LANES
+from targets.cores import Core
 
 
 def fold_epilogue(sch: Schedule, anchor: SBlockRV) -> SBlockRV:
@@ -23,11 +24,17 @@ def fold_epilogue(sch: Schedule, anchor: SBlockRV) -> SBlockRV:
     return output
 
 
-def vectorize_channels(sch: Schedule, channels: LoopRV) -> LoopRV:
-    """Split a channel loop into vectors of LANES; return the loop over the vectors, not yet unrolled."""
-    vectors, lanes = sch.split(channels, [None, LANES])
-    sch.vectorize(lanes)
+def vectorize_channels(sch: Schedule, channels: LoopRV, lanes: int = LANES) -> LoopRV:
+    """Split a channel loop into vectors of `lanes`; return the loop over the vectors, not yet unrolled."""
+    vectors, lane = sch.split(channels, [None, lanes])
+    sch.vectorize(lane)
     return vectors
+
+
+def lanes_of(core: Core, channels: int) -> int:
+    """Lanes of the widest vectors of `core` that so many channels are a whole number of, or LANES."""
+    widest = core.vector_lanes("float32")
+    return next((lanes for lanes in (widest, widest // 2) if lanes > LANES and channels % lanes == 0), LANES)
 
 
 def unroll_all(sch: Schedule, *loops: LoopRV) -> None:

@@ -39,6 +39,7 @@ class Core:
     like: str | None  # the core whose tuning logs and timing model serve this one too
     qemu: tuple[str, ...]  # qemu-user's -cpu, preferred first
     arch: str = AARCH64
+    vector_bits: int = 128  # of the registers that kernels use
 
     def __str__(self) -> str:
         return self.name
@@ -54,11 +55,11 @@ class Core:
         return self.fma_per_cycle * self.vector_lanes("float32")
 
     def vector_lanes(self, dtype: str) -> int:
-        """Elements of `dtype` in one 128-bit register: 4 for float32, 16 for int8."""
+        """Elements of `dtype` in one register: of 128 bits, 4 for float32, 16 for int8."""
         bits = re.search(r"\d+", dtype)
         if bits is None:
             raise ValueError(f"dtype {dtype!r} does not say its width")
-        return 128 // int(bits.group())
+        return self.vector_bits // int(bits.group())
 
     def target(self) -> Target:
         """The TVM target that compiles for this core."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from interpreter import BYTES, run
 
 from schedules.image_step import ImageStep
-from schedules.microkernel import INTERLEAVED, PAIRED, STYLES
+from schedules.microkernel import INTERLEAVED, PAIRED, WRITTEN_OUT
 from schedules.pixel_tile import PixelTile, tiles
 from targets.emulated.pricing.inorder import cycles_in_order
 from targets.emulated.pricing.instruction import parse
@@ -40,7 +40,7 @@ def test_a_stems_step_is_the_windows_sum(data):
     end = draw(st.integers(first + 1, reach))
     pitch = reach + draw(st.sampled_from([0, 1, 1500]))
     step = ImageStep(
-        columns, 8, inputs, width, stride, dilation, (first, end), pitch, draw(st.sampled_from(STYLES))
+        columns, 8, inputs, width, stride, dilation, (first, end), pitch, draw(st.sampled_from(WRITTEN_OUT))
     )
     assume(step.fits)
     random = np.random.default_rng(0)
@@ -65,7 +65,7 @@ def test_a_stems_step_is_the_windows_sum(data):
     np.testing.assert_allclose(vectors[list(step.sums)].reshape(columns, 8), expected, atol=1e-9)
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", WRITTEN_OUT)
 @pytest.mark.parametrize("depth", [3, 4, 13, 24])
 def test_a_tile_is_a_matrix_product(style, depth):
     for tile in [*tiles(8, 24, depth, (4, 8, 12), style)[::6], *tiles(1, 40, depth, (40,), style)]:
@@ -82,7 +82,7 @@ def test_a_tile_is_a_matrix_product(style, depth):
 
 
 @pytest.mark.parametrize("outputs", [1, 2, 196])
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", WRITTEN_OUT)
 def test_there_is_always_a_tile(style, outputs):
     for channels in (4, 1000):
         assert tiles(outputs, channels, 5, (40, 12, 8, 4), style)
