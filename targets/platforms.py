@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from targets.cores import AARCH64, X86_64, Core
@@ -33,6 +34,12 @@ class Platform:
     cpu_check: CpuCheck
     flags: tuple[str, ...] = ()
     """For the compiler of the kernels' caller, which runs before the CPU is checked."""
+    linking: tuple[str, ...] = ()
+    """For the linker of a shared library."""
+    needed: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    """Where Zig has no C library to link against: the functions that may be called, by the library that has
+    them on the device. Stand-ins with these names are made for the linker.
+    """
 
     def __str__(self) -> str:
         return self.name
@@ -44,16 +51,50 @@ class Platform:
         return Target({"kind": "llvm", "mtriple": self.llvm, "mcpu": core.llvm})
 
 
-# Outlined atomics pull in a helper for each.
+# What a C library and its kernels call, all of it in Android since API 21 (bionic/libc/libc.map.txt and
+# bionic/libm/libm.map.txt: nothing of these is marked with a later `introduced`).
+BIONIC = {
+    "libc.so": (
+        *("memcpy", "memset", "memmove", "free", "posix_memalign", "getauxval", "strcmp"),
+        *("open", "read", "close", "snprintf", "strtol", "sched_setaffinity", "getpid", "sigfillset"),
+        *("pthread_create", "pthread_join", "pthread_sigmask"),
+        *("pthread_mutex_init", "pthread_mutex_lock", "pthread_mutex_unlock", "pthread_mutex_destroy"),
+        *("pthread_cond_init", "pthread_cond_wait", "pthread_cond_signal"),
+        *("pthread_cond_broadcast", "pthread_cond_destroy"),
+    ),
+    "libm.so": tuple(
+        f"{function}{suffix}"
+        for function in (
+            *("exp", "exp2", "log", "log2", "log10", "log1p", "expm1", "pow", "fmod", "hypot", "ldexp"),
+            *("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh"),
+            *("asinh", "acosh", "atanh", "erf", "erfc", "nextafter", "copysign", "round", "nearbyint"),
+        )
+        for suffix in ("", "f")
+    ),
+}
+
+# Outlined atomics pull in a helper for each. Android is compiled with musl's headers, as Zig brings none of
+# its own: of what pool.h and cpus.h take from them, mutex, condition, thread and cpu_set_t have bionic's size,
+# sigset_t is larger than bionic's, and constants are the kernel's. x18 is Android's own; devices with
+# pages of 16 KB want segments of as much.
+ALONE = ("-mno-outline-atomics",)
+FIXED = (*ALONE, "-ffixed-x18")
+PAGES = ("-nostdlib", "-Wl,-z,max-page-size=16384", "-Wl,--hash-style=both")
+LINUX, MUSL, X86 = f"aarch64-linux-gnu.{GLIBC}", "aarch64-linux-musl", f"x86_64-linux-gnu.{GLIBC}"
+ANDROID = "aarch64-unknown-linux-android24"
 # fmt: off
 PLATFORMS: tuple[Platform, ...] = (
-    #        name             arch     zig                           llvm                 check    flags
-    Platform("linux-aarch64", AARCH64, f"aarch64-linux-gnu.{GLIBC}", "aarch64-linux-gnu", "hwcap", ("-mno-outline-atomics",)),  # noqa: E501
-    Platform("linux-x86_64",  X86_64,  f"x86_64-linux-gnu.{GLIBC}",  "x86_64-linux-gnu",  "cpuid"),
+    #        name               arch     zig    llvm                 check    flags
+    Platform("linux-aarch64",   AARCH64, LINUX, "aarch64-linux-gnu", "hwcap", ALONE),
+    Platform("musl-aarch64",    AARCH64, MUSL,  MUSL,                "hwcap", ALONE),
+    Platform("android-aarch64", AARCH64, MUSL,  ANDROID,             "hwcap", FIXED, PAGES, BIONIC),
+    Platform("linux-x86_64",    X86_64,  X86,   "x86_64-linux-gnu",  "cpuid"),
 )
 # fmt: on
 
 LINUX_ARM = PLATFORMS[0]
+ARM_SYSTEMS = {row.name.split("-")[0]: row for row in PLATFORMS if row.arch == AARCH64}
+"""The platforms of the cores in targets.cores, as `--platform` calls them."""
 
 
 def host_platform() -> Platform:

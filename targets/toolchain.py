@@ -15,7 +15,8 @@ from pathlib import Path
 
 from targets.cache import cache_folder
 from targets.errors import UserError
-from targets.platforms import LINUX_ARM
+from targets.localize import localized
+from targets.platforms import LINUX_ARM, Platform
 
 BOARD = LINUX_ARM.zig
 """What is linked for where nothing is said: the agent's platform."""
@@ -73,10 +74,10 @@ def link_shared(objects: Sequence[Path], output: Path) -> None:
 
 
 def link_standalone(
-    objects: Sequence[Path], output: Path, exported: Sequence[str], target: str = BOARD
+    objects: Sequence[Path], output: Path, exported: Sequence[str], platform: Platform
 ) -> None:
-    """Links object files for `target`, as Zig calls it, to a shared library that needs libc, libm and
-    libpthread at most, and in which only the functions `exported` can be seen from outside.
+    """Links object files for `platform` to a shared library that needs libc, libm and libpthread at most, and
+    in which only the functions `exported` can be seen from outside.
 
     Raises:
         UserError: Zig is missing, or the linker refuses the objects; a symbol that they lack is such a case.
@@ -87,10 +88,38 @@ def link_standalone(
         flags = (
             *("-shared", "-O2", f"-Wl,-soname,{output.name}", "-Wl,--gc-sections", "-Wl,-z,defs"),
             *(f"-Wl,--version-script={script}", f"-Wl,-T,{_WITHOUT_DEBUG}", "-Wl,--as-needed"),
-            *("-lm", "-lpthread"),
+            *platform.linking,
         )
-        arguments = (*map(str, objects), "-o", str(output), *flags)
-        _zig("cc", *arguments, what=f"linking {output.name}", target=target)
+        libraries = _stand_ins(platform, Path(folder)) if platform.needed else ["-lm", "-lpthread"]
+        arguments = (*map(str, objects), "-o", str(output), *flags, *libraries)
+        _zig("cc", *arguments, what=f"linking {output.name}", target=platform.zig)
+
+
+def _stand_ins(platform: Platform, folder: Path) -> list[str]:
+    """Libraries of the names that the platform's have, whose functions are there to be linked against."""
+    libraries = []
+    for name, functions in platform.needed.items():
+        source, library = folder / f"{name}.S", folder / name
+        source.write_text("".join(f".globl {each}\n.type {each}, %function\n{each}:\n" for each in functions))
+        flags = ("-shared", "-nostdlib", f"-Wl,-soname,{name}", "-o", str(library))
+        _zig("cc", str(source), *flags, what=f"making a stand-in for {name}", target=platform.zig)
+        libraries.append(str(library))
+    return libraries
+
+
+def link_archive(objects: Sequence[Path], output: Path, exported: Sequence[str], target: str = BOARD) -> None:
+    """Links object files for `target`, as Zig calls it, to a static library of one object, in which only the
+    functions `exported` can be seen from outside.
+
+    Raises:
+        UserError: Zig is missing, or the linker refuses the objects.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / f"{output.stem.removeprefix('lib')}.o"
+        flags = ("-r", "-nostdlib", "-Wl,--strip-debug", "-o", str(whole))
+        _zig("cc", *map(str, objects), *flags, what=f"linking {output.name}", target=target)
+        whole.write_bytes(localized(whole.read_bytes(), exported))
+        _run_zig("ar", "rcsD", str(output), str(whole), what=f"making {output.name}")
 
 
 def link_host_plugin(source: Path, output: Path) -> None:
@@ -103,13 +132,17 @@ def link_host_plugin(source: Path, output: Path) -> None:
 
 
 def _zig(language: str, *arguments: str, what: str, target: str = BOARD) -> None:
+    _run_zig(language, "-target", target, *arguments, what=f"{what} for {target}")
+
+
+def _run_zig(*arguments: str, what: str) -> None:
     _require_zig()
-    command = [sys.executable, "-m", "ziglang", language, "-target", target, *arguments]
+    command = [sys.executable, "-m", "ziglang", *arguments]
     log.debug("%s", " ".join(command))
     done = subprocess.run(command, capture_output=True, text=True, env=_environment(), check=False)
     if done.returncode != 0:
         log.debug("%s", done.stderr)
-        raise UserError(f"{what} for {target} failed: {_first_error(done.stderr)}")
+        raise UserError(f"{what} failed: {_first_error(done.stderr)}")
 
 
 def _first_error(output: str) -> str:

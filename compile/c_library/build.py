@@ -16,7 +16,7 @@ from compile.c_library.threads import shared
 from compile.lower import Lowered
 from targets.cores import Core
 from targets.platforms import Platform
-from targets.toolchain import compile_object, link_standalone
+from targets.toolchain import compile_object, link_archive, link_standalone
 
 HEADERS = ("pool.h", "cpus.h", "cpu_hwcap.h", "cpu_cpuid.h")
 """What the calls in C include besides the public header."""
@@ -58,7 +58,8 @@ def build_c_library(
         compile_object(parts.caller, caller, (*FLAGS, *platform.flags), platform.zig)
         exported = [f"{name}_{function}" for function in sources.FUNCTIONS]
         objects = [caller, parts.kernels, parts.weights]
-        link_standalone(objects, folder / f"lib{name}.so", exported, platform.zig)
+        link_standalone(objects, folder / f"lib{name}.so", exported, platform)
+        link_archive(objects, folder / f"lib{name}.a", exported, platform.zig)
 
 
 def write_parts(

@@ -6,14 +6,15 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
-/* The number in a file of a CPU's; 0 if there is none. */
+/* The number in a file about a CPU; 0 if there is none, -1 if there is no such file. */
 static long cpu_number(int cpu, const char *file) {
   char text[64];
   snprintf(text, sizeof text, "/sys/devices/system/cpu/cpu%d/%s", cpu, file);
   const int opened = open(text, O_RDONLY | O_CLOEXEC);
-  if (opened < 0) return 0;
+  if (opened < 0) return -1;
   const ssize_t length = read(opened, text, sizeof text - 1);
   close(opened);
   text[length > 0 ? length : 0] = '\0';
@@ -22,11 +23,10 @@ static long cpu_number(int cpu, const char *file) {
 
 /* Puts the CPUs of the highest number in `file` into the set; returns how many. */
 static int cpus_with_most(const char *file, cpu_set_t *set) {
-  const long count = sysconf(_SC_NPROCESSORS_CONF);
   long best = 1;
   int found = 0;
   CPU_ZERO(set);
-  for (int cpu = 0; cpu < count && cpu < CPU_SETSIZE; cpu++) {
+  for (int cpu = 0; cpu < CPU_SETSIZE && cpu_number(cpu, "uevent") >= 0; cpu++) {
     const long number = cpu_number(cpu, file);
     if (number > best) {
       best = number;

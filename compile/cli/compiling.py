@@ -21,7 +21,7 @@ from compile.source import FLOATS, MOST_THREADS, THREADS, Artifact, InputFormat,
 from targets.cores import find_core
 from targets.errors import UserError
 from targets.host import host_core
-from targets.platforms import LINUX_ARM, host_platform
+from targets.platforms import ARM_SYSTEMS, LINUX_ARM, host_platform
 
 HOST = "host"
 COMPILE_HELP = """Compile MODEL into a bundle: a library for one ARM core, and what runs it.
@@ -91,6 +91,12 @@ Examples:
     "[default: bundle; for the host c-library]",
 )
 @click.option(
+    "--platform",
+    "system",
+    type=click.Choice(list(ARM_SYSTEMS)),
+    help="What a C library is for: Linux with glibc or musl, or Android.  [default: linux]",
+)
+@click.option(
     "--threads",
     type=click.IntRange(1, MOST_THREADS),
     metavar="N",
@@ -112,6 +118,7 @@ def compile_command(
     label_set: str | None,
     fit: Fit | None,
     artifact: Artifact | None,
+    system: str | None,
     threads: int | None,
     tuning_log: Path | None,
     device: str | None,
@@ -119,10 +126,13 @@ def compile_command(
 ) -> None:
     made: Artifact = artifact or ("c-library" if target == HOST else "bundle")
     if target == HOST:
-        _require_host_options(cpu or board, made, device)
+        _require_host_options(cpu or board or system, made, device)
         core, platform = host_core(), host_platform()
     else:
-        core, platform = chosen_core(cpu, board) or find_core("generic"), LINUX_ARM
+        core = chosen_core(cpu, board) or find_core("generic")
+        platform = LINUX_ARM if system is None else ARM_SYSTEMS[system]
+        if platform != LINUX_ARM and made != "c-library":
+            raise UserError(f"--platform {system} is for a C library: give --format c-library.")
     if device and made == "c-library":
         raise UserError("--validate needs a bundle: give --format both.")
     if threads is not None and made == "bundle":
@@ -154,10 +164,10 @@ def compile_command(
         sys.exit(FAILED)
 
 
-def _require_host_options(core: str | None, artifact: Artifact, device: str | None) -> None:
+def _require_host_options(chosen: str | None, artifact: Artifact, device: str | None) -> None:
     """UserError where an option does not go with --target host."""
-    if core:
-        raise UserError(f"--target host compiles for this machine's CPU: leave {core} out.")
+    if chosen:
+        raise UserError(f"--target host compiles for this machine alone: leave {chosen} out.")
     if artifact != "c-library":
         raise UserError("--target host makes a C library alone: leave --format out.")
     if device:
