@@ -86,11 +86,17 @@ static void forget(slot *old) {
   memset(old, 0, sizeof *old);
 }
 
+/* Mostly as many as there may be, and then any number at all. */
+static int any_threads(void) {
+  return chance(8) ? (int)(uint32_t)draw() : (int)below(CONSTANT(_THREADS) + 2) - 1;
+}
+
 static void create_own(slot *made) {
   NAME(_options) options;
   NAME(_handle) *handle = (NAME(_handle) *)&options;
   memset(&options, 0, sizeof options);
-  options.threads = (int)below(6) - 1;
+  options.threads = any_threads();
+  options.pin = chance(8);
   if (chance(4)) {
     options.workspace_size = 1 + below(1000000);
     expect(NAME(_create)(&options, &handle), CONSTANT(_ERROR_NULL));
@@ -114,7 +120,8 @@ static void create_lent(slot *made) {
   NAME(_handle) *handle = (NAME(_handle) *)&options;
   size_t skew = chance(4) ? 1 + below(CONSTANT(_WORKSPACE_ALIGNMENT) - 1) : 0;
   memset(&options, 0, sizeof options);
-  options.threads = (int)below(6) - 1;
+  options.threads = any_threads();
+  options.pin = chance(8);
   needed = NAME(_workspace_size)(&options);
   options.workspace = place(&workspaces[number], needed, CONSTANT(_WORKSPACE_ALIGNMENT)) + skew;
   options.workspace_size = chance(4) ? below(needed) : needed + (chance(2) ? below(1000) : 0);
@@ -209,6 +216,9 @@ static void destroy(slot *chosen) {
 
 static void describe(void) {
   const size_t index = chance(2) ? below(4) : (size_t)draw();
+  const slot *chosen = &slots[below(HANDLES)];
+  const int threads = NAME(_threads)(chosen->handle), pinned = NAME(_pinned)(chosen->handle);
+  EXPECT(chosen->alive ? threads >= 1 && threads <= CONSTANT(_THREADS) && pinned >= 0 : threads == 0 && pinned == 0);
   EXPECT((NAME(_input)(index) == NULL) == (index >= CONSTANT(_INPUTS)));
   EXPECT((NAME(_output)(index) == NULL) == (index >= CONSTANT(_OUTPUTS)));
   EXPECT(strlen(NAME(_message)(chance(2) ? (int)below(20) - 5 : (int)(uint32_t)draw())) > 0);
