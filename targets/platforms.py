@@ -74,8 +74,8 @@ BIONIC = {
 }
 
 # Outlined atomics pull in a helper for each. Android is compiled with musl's headers, as Zig brings none of
-# its own: of what pool.h and cpus.h take from them, mutex, condition, thread and cpu_set_t have bionic's size,
-# sigset_t is larger than bionic's, and constants are the kernel's. x18 is Android's own; devices with
+# its own: of what pool.h and cpus.h take from them, mutex, condition, thread and cpu_set_t have bionic's
+# size, sigset_t is larger than bionic's, and constants are the kernel's. x18 is Android's own; devices with
 # pages of 16 KB want segments of as much.
 ALONE = ("-mno-outline-atomics",)
 FIXED = (*ALONE, "-ffixed-x18")
