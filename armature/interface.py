@@ -27,6 +27,8 @@ class _Tensor(ctypes.Structure):
         ("shape", ctypes.c_int64 * MAX_RANK),
         ("size", ctypes.c_size_t),
         ("alignment", ctypes.c_size_t),
+        ("scale", ctypes.c_double),
+        ("zero_point", ctypes.c_int64),
     )
 
 
@@ -36,6 +38,7 @@ class _Options(ctypes.Structure):
         ("workspace_size", ctypes.c_size_t),
         ("threads", ctypes.c_int),
         ("pin", ctypes.c_int),
+        ("core", ctypes.c_char_p),
     )
 
 
@@ -48,7 +51,7 @@ class _Buffer(ctypes.Structure):
 _POINTER, _SIZE, _TEXT = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p
 _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "version": (_TEXT, ()),
-    "core": (_TEXT, ()),
+    "core": (_TEXT, (_POINTER,)),
     "message": (_TEXT, (ctypes.c_int,)),
     "input": (ctypes.POINTER(_Tensor), (_SIZE,)),
     "output": (ctypes.POINTER(_Tensor), (_SIZE,)),
@@ -74,7 +77,7 @@ class Interface:
             raise LoadError(f"{file}, for {platform_of(file)}, does not load here: {error}") from None
         self._functions = {name: self._function(library, name) for name in _FUNCTIONS}
         self.version: str = self._functions["version"]().decode()
-        self.core: str = self._functions["core"]().decode()
+        self.core: str = self._functions["core"](None).decode()
         self.inputs = self._tensors("input")
         self.outputs = self._tensors("output")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -20,9 +21,16 @@ _PACKAGES = ("apache-tvm", "apache-tvm-ffi", "torch", "numpy", "ziglang")
 
 
 def describe(
-    source: Source, traced: Traced, lowered: Lowered, core: Core, platform: Platform
+    source: Source,
+    traced: Traced,
+    lowered: Lowered,
+    core: Core,
+    platform: Platform,
+    others: Sequence[Core] = (),
 ) -> dict[str, Any]:
-    """The manifest of a network compiled for `core` on `platform`, JSON-ready, but for its files."""
+    """The manifest of a network compiled for `core`, and for `others`, on `platform`, JSON-ready, but for its
+    files. What it says of kernels and sizes is of the first core's.
+    """
     plan = memory_plan(lowered, core)
     return {
         "format": FORMAT,
@@ -33,7 +41,8 @@ def describe(
         "preprocess": traced.preprocess.to_json() if traced.preprocess else None,
         "labels": traced.labels,
         "platform": platform.name,
-        "core": {"name": core.name, "llvm": core.llvm, "features": sorted(core.features)},
+        "core": _core(core),
+        "cores": [_core(each) for each in (core, *others)],
         "weights": {"source": traced.weights, "sha256": traced.fingerprint(), "bytes": weight_bytes(lowered)},
         "parameters": traced.parameters,
         "multiply_adds": sum(k.workload.multiply_adds for k in lowered.kernels if k.workload),
@@ -45,6 +54,10 @@ def describe(
             **{name: importlib.metadata.version(name) for name in _PACKAGES},
         },
     }
+
+
+def _core(core: Core) -> dict[str, Any]:
+    return {"name": core.name, "llvm": core.llvm, "features": sorted(core.features)}
 
 
 def _tensor(tensor: TensorInfo, layout: str = "NCHW") -> dict[str, Any]:

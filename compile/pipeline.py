@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -37,9 +37,11 @@ def compile_model(
     artifact: Artifact = "bundle",
     platform: Platform = LINUX_ARM,
     threads: int = 1,
+    others: Sequence[Core] = (),
 ) -> bundle.Bundle:
     """Compile the network that `source` names for `core` on `platform`, into a folder at `output` that holds
-    `artifact`; a bundle is for LINUX_ARM alone. So many threads at most share a run of a C library.
+    `artifact`; a bundle is for LINUX_ARM alone. So many threads at most share a run of a C library,
+    which has kernels for `others` too.
 
     Raises UserError for what the user can mend. Nothing is left at `output` when it fails.
     """
@@ -50,13 +52,14 @@ def compile_model(
         module = traced.relax()
     with stage("lower"):
         lowered = lowering(module, core)
+        variants = [(core, lowered), *((other, lowering(module, other)) for other in others)]
     with bundle.new_bundle(output) as folder:
-        description = describe(source, traced, lowered, core, platform)
+        description = describe(source, traced, lowered, core, platform, others)
         with stage("build"):
             if artifact != "c-library":
                 build_library(lowered, core, folder / bundle.LIBRARY)
             if artifact != "bundle":
-                build_c_library(lowered, core, platform, description, folder, threads)
+                build_c_library(variants, platform, description, folder, threads)
         with stage("bundle"):
             if artifact != "c-library":
                 shutil.copy(build_agent(), folder / bundle.PROGRAM)

@@ -26,6 +26,14 @@ _NAMES = {
 # fmt: on
 
 
+def parts() -> dict[str, list[tuple[int, int]]]:
+    """The implementers and part numbers of each core of the table, by its name in `targets.cores`."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for part, name in _NAMES.items():
+        found.setdefault(name, []).append(part)
+    return found
+
+
 def core_name(implementer: int, part: int) -> str:
     """The name in `targets.cores`, or the two numbers where the table has none."""
     return _NAMES.get((implementer, part), f"{implementer:#x}:{part:#05x}")

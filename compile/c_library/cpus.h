@@ -41,12 +41,17 @@ static int cpus_with_most(const char *file, cpu_set_t *set) {
   return found;
 }
 
+/* Puts the fastest CPUs into the set; returns how many, 0 if they cannot be told. */
+static int fastest_cpus(cpu_set_t *set) {
+  const int found = cpus_with_most("cpu_capacity", set);
+  return found ? found : cpus_with_most("cpufreq/cpuinfo_max_freq", set);
+}
+
 /* Lets the calling thread, and those it creates, run on the fastest CPUs alone; returns how many those are, 0 if
    they could not be told or chosen. */
 static int pin_to_fastest(void) {
   cpu_set_t set;
-  int found = cpus_with_most("cpu_capacity", &set);
-  if (!found) found = cpus_with_most("cpufreq/cpuinfo_max_freq", &set);
+  const int found = fastest_cpus(&set);
   return found && sched_setaffinity(0, sizeof set, &set) == 0 ? found : 0;
 }
 

@@ -84,7 +84,6 @@ class Program:
     calls: tuple[Call, ...]
     copies: tuple[Copy, ...]
     kernels: Mapping[str, tirx.PrimFunc]
-    weights: bytes
     workspace_bytes: int
     own_bytes: int = 0
     """What each thread but the first needs for itself."""
@@ -121,32 +120,31 @@ def _end(sizes: Sequence[int], begin: int) -> int:
     return _starts(sizes, begin)[-1]
 
 
-def straight_line(lowered: Lowered, core: Core) -> Program:
-    """The program of a network compiled for `core`, by the bundle's memory plan.
+def straight_line(lowered: Lowered, core: Core, weights: Weights) -> Program:
+    """The program of a network compiled for `core`, by the bundle's memory plan; its constants go into
+    `weights`.
 
     Raises UserError where `main` calls anything but kernels.
     """
     module, plan = allocated(lowered, core)
-    reader = _Reader(module["main"], plan)
+    reader = _Reader(module["main"], plan, weights)
     called = sorted(
         plan.called, key=lambda var: str(var.name_hint)
     )  # a set: the library is the same each time
     kernels = {
         var.name_hint: allow_aliases(module[var]) if var in plan.aliased else module[var] for var in called
     }
-    return Program(
-        tuple(reader.calls), tuple(reader.copies), kernels, bytes(reader.weights.content), plan.arena_bytes
-    )
+    return Program(tuple(reader.calls), tuple(reader.copies), kernels, plan.arena_bytes)
 
 
 class _Reader:
     """Follows `main` binding by binding."""
 
-    def __init__(self, main: relax.Function, plan: Plan) -> None:
+    def __init__(self, main: relax.Function, plan: Plan, weights: Weights) -> None:
         self.plan = plan
         self.calls: list[Call] = []
         self.copies: list[Copy] = []
-        self.weights = Weights()
+        self.weights = weights
         self.places: dict[relax.Var, Place] = {var: Place("input", i) for i, var in enumerate(main.params)}
         self.tuples: dict[relax.Var, ir.Expr] = {}
         bindings = [binding for block in main.body.blocks for binding in block.bindings]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib.resources import files
 from string import Template
 from typing import Any
@@ -14,7 +14,9 @@ from compile.c_library.features import cpuids, hwcaps, saved
 from compile.c_library.program import Copy, Place, Program
 from compile.passes.arena import ALIGNMENT
 from compile.passes.kernel_parameters import item_bytes
+from targets.cores import Core, find_core, lineage
 from targets.errors import UserError
+from targets.parts import parts
 from targets.platforms import CpuCheck
 
 MAX_RANK = 8
@@ -35,9 +37,9 @@ def c_name(model: str) -> str:
     return name if name[:1].isalpha() else f"model_{name}"
 
 
-def kernel_symbol(name: str, kernel: str) -> str:
-    """The C function of a kernel."""
-    return f"{name}_kernel_{kernel}"
+def kernel_symbol(name: str, core: str, kernel: str) -> str:
+    """The C function of a kernel for a core."""
+    return f"{name}_{c_name(core)}_{kernel}"
 
 
 def header(name: str, description: Mapping[str, Any], threads: int) -> str:
@@ -63,19 +65,26 @@ def header(name: str, description: Mapping[str, Any], threads: int) -> str:
 
 
 def source(
-    name: str, description: Mapping[str, Any], program: Program, cpu_check: CpuCheck, threads: int
+    name: str,
+    description: Mapping[str, Any],
+    programs: Sequence[tuple[Core, Program]],
+    cpu_check: CpuCheck,
+    threads: int,
 ) -> str:
-    """The C file that calls the kernels of `program` in their order, and is the header's functions."""
+    """The C file that calls the kernels of the CPU's program in their order, and is the header's functions.
+
+    Of the cores, the first that a CPU can run is taken where nothing else decides.
+    """
     return _filled(
         "model.c.in",
         name,
         description,
         threads=threads,
         cpu_check=cpu_check,
-        declarations=_declarations(name, program),
+        declarations="\n".join(_declarations(name, *each) for each in programs),
         input_rows=_rows(description["inputs"]),
         output_rows=_rows(description["outputs"]),
-        variants=_variants(name, description, program, cpu_check),
+        variants=_variants(name, description["outputs"], programs, cpu_check),
     )
 
 
@@ -112,19 +121,20 @@ def _filled(template: str, name: str, description: Mapping[str, Any], **values: 
         "name": name,
         "upper": name.upper(),
         "title": name,
-        "core": description["core"]["name"],
+        "core": ",".join(core["name"] for core in description["cores"]),
         "version": description["versions"]["armature"],
     }
     return Template(text).substitute(common, **values)
 
 
-def _declarations(name: str, program: Program) -> str:
+def _declarations(name: str, core: Core, program: Program) -> str:
     parameters = {
         call.kernel: [*(["int32_t"] * 3 if call.units else []), *(["void *"] * len(call.arguments))]
         for call in program.calls
     }
     return "\n".join(
-        f"void {kernel_symbol(name, kernel)}({', '.join(types)});" for kernel, types in parameters.items()
+        f"void {kernel_symbol(name, core.name, kernel)}({', '.join(types)});"
+        for kernel, types in parameters.items()
     )
 
 
@@ -136,44 +146,71 @@ def _row(row: Row) -> str:
     texts = ", ".join(json.dumps(row[key] or "") for key in ("name", "dtype", "layout"))
     shape = ", ".join(map(str, row["shape"])) or "0"
     element = item_bytes(row["dtype"])
-    return f"{{{texts}, {len(row['shape'])}, {{{shape}}}, {_size(row)}, {element}}}"
+    # No network computes with quantised numbers yet: elements are what they say.
+    return f"{{{texts}, {len(row['shape'])}, {{{shape}}}, {_size(row)}, {element}, 1.0, 0}}"
 
 
 def _size(row: Row) -> int:
     return math.prod(row["shape"]) * item_bytes(row["dtype"])
 
 
-def _variants(name: str, description: Mapping[str, Any], program: Program, cpu_check: CpuCheck) -> str:
-    """The functions that do the network's steps, and the table of cores that have one."""
-    core = description["core"]
-    needs = _NEEDS[cpu_check](core["features"])
-    row = f'"{core["name"]}", {needs}, {program.workspace_bytes}, {program.own_bytes}, infer'
-    return (
-        f"{_infer(name, program, description['outputs'])}\n\n"
-        f"static const variant kVariants[] = {{\n    {{{row}}},\n}};"
+def _variants(
+    name: str, outputs: Sequence[Row], programs: Sequence[tuple[Core, Program]], cpu_check: CpuCheck
+) -> str:
+    """The functions that do the network's steps, the table of cores that have one, and that of the designs of
+    CPUs which they are for.
+    """
+    functions = [_infer(name, *each, number, outputs) for number, each in enumerate(programs)]
+    rows = [
+        f'{{"{core.name}", {_NEEDS[cpu_check](core.features)}, '
+        f"{program.workspace_bytes}, {program.own_bytes}, infer_{number}}}"
+        for number, (core, program) in enumerate(programs)
+    ]
+    kin = [
+        f"{{{implementer << 12 | part:#x}, {number}}}"
+        for number, implementer, part in _kin([core for core, _ in programs])
+    ]
+    tables = (
+        f"static const variant kVariants[] = {{\n    {', '.join(rows)},\n}};",
+        "/* The implementer and part of a CPU, and the variant for it. */\n"
+        "static const struct {\n  unsigned part, variant;\n"
+        f"}} kParts[] = {{{', '.join([*kin, '{0, 0}'])}}};",
     )
+    return "\n\n".join([*functions, *tables])
 
 
-def _infer(name: str, program: Program, outputs: Sequence[Row]) -> str:
+def _kin(cores: Sequence[Core]) -> Iterator[tuple[int, int, int]]:
+    """(Number of the core, implementer, part) of each CPU whose lineage has one of `cores`."""
+    if len(cores) < 2:
+        return
+    for name, numbers in parts().items():
+        line = [each.name for each in lineage(find_core(name))]
+        near = [(line.index(core.name), number) for number, core in enumerate(cores) if core.name in line]
+        for implementer, part in numbers if near else ():
+            yield min(near)[1], implementer, part
+
+
+def _infer(name: str, core: Core, program: Program, number: int, outputs: Sequence[Row]) -> str:
     steps: dict[tuple[str, tuple[Place, ...]], str] = {}
     functions, lines = [], []
     for call in program.calls:
-        symbol, places = kernel_symbol(name, call.kernel), ", ".join(map(_spelled, call.arguments))
+        symbol = kernel_symbol(name, core.name, call.kernel)
+        places = ", ".join(map(_spelled, call.arguments))
         if not call.units:
             lines.append(f"{symbol}({places});")
             continue
         key = call.kernel, call.arguments
         if key not in steps:
-            steps[key] = f"step_{len(steps)}"
+            steps[key] = f"step_{number}_{len(steps)}"
             functions.append(_STEP.format(step=steps[key], symbol=symbol, units=call.units, places=places))
         lines.append(f"share(handle, frame, {steps[key]}, {call.turn}, {call.threads});")
     lines += [_copy(copy, outputs) for copy in program.copies]
     body = "".join(f"  {line}\n" for line in lines)
-    return "\n".join([*functions, _INFER.format(name=name, body=body)])
+    return "\n".join([*functions, _INFER.format(name=name, number=number, body=body)])
 
 
 _INFER = """\
-static void infer({name}_handle *handle, const frame *frame) {{
+static void infer_{number}({name}_handle *handle, const frame *frame) {{
   (void)handle;
   (void)frame;
 {body}}}"""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
 from rich.markup import escape
 
 from compile.cli import show, show_answers
 from compile.cli.console import FAILED, Script, print_json, print_parts, screen, stage
-from compile.cli.options import chosen_core, json_option, pairs, shapes, tuning_log_option
+from compile.cli.options import chosen_cores, json_option, pairs, shapes, tuning_log_option
 from compile.cli.running import run_validation
 from compile.labels import label_sets
 from compile.placement import Fit
@@ -22,6 +21,12 @@ from targets.cores import find_core
 from targets.errors import UserError
 from targets.host import host_core
 from targets.platforms import ARM_SYSTEMS, LINUX_ARM, host_platform
+
+if TYPE_CHECKING:
+    from tvm.ir import IRModule
+
+    from compile.lower import Lowered
+    from targets.cores import Core
 
 HOST = "host"
 COMPILE_HELP = """Compile MODEL into a bundle: a library for one ARM core, and what runs it.
@@ -41,7 +46,7 @@ Examples:
   compile mobilenet_v2 --board rpi4
   compile mobilenet_v2 --input-format uint8-nhwc --cpu cortex-a53
   compile my_project.nets:finder --input image=1x3x320x320 --labels coco --fit stretch
-  compile mobilenet_v2 --format c-library --cpu cortex-a53
+  compile mobilenet_v2 --format c-library --cpu a53,a76 --platform android --threads 4
   compile mobilenet_v2 --target host
 """
 
@@ -55,7 +60,11 @@ Examples:
     show_default=True,
     help="host: a C library for this machine's CPU (docs/c-library.md).",
 )
-@click.option("--cpu", metavar="CORE", help="See `armature cores`.  [default: generic]")
+@click.option(
+    "--cpu",
+    metavar="CORE[,CORE]",
+    help="See `armature cores`. Of several a C library takes what suits the CPU.  [default: generic]",
+)
 @click.option("--board", metavar="BOARD", help="Its biggest core instead; see `armature boards`.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder.  [default: MODEL-CORE]")
 @click.option(
@@ -127,30 +136,38 @@ def compile_command(
     made: Artifact = artifact or ("c-library" if target == HOST else "bundle")
     if target == HOST:
         _require_host_options(cpu or board or system, made, device)
-        core, platform = host_core(), host_platform()
+        core, others, platform = host_core(), [], host_platform()
     else:
-        core = chosen_core(cpu, board) or find_core("generic")
+        core, *others = chosen_cores(cpu, board) or [find_core("generic")]
         platform = LINUX_ARM if system is None else ARM_SYSTEMS[system]
         if platform != LINUX_ARM and made != "c-library":
             raise UserError(f"--platform {system} is for a C library: give --format c-library.")
     if device and made == "c-library":
         raise UserError("--validate needs a bundle: give --format both.")
+    if others and made != "c-library":
+        raise UserError("Several cores are for a C library: give --format c-library, or one --cpu.")
     if threads is not None and made == "bundle":
         raise UserError("--threads is for a C library: give --format c-library or both.")
     extents, values = shapes(inputs), pairs(args, "--arg", "NAME=VALUE")
-    folder = output or Path(f"{_stem(model)}-{core.name}")
-    screen.print(f"compile {model} for {core.name} ({target})")
+    names = [each.name for each in (core, *others)]
+    folder = output or Path("-".join([_stem(model), *names]))
+    screen.print(f"compile {model} for {', '.join(names)} ({target})")
     with stage("load"):
         from compile.bundle import MANIFEST
         from compile.lower import lower
         from compile.pipeline import compile_model
         from compile.tuning.lookup import TunedScheduler, log_folders
 
-        scheduler = TunedScheduler(core, log_folders(tuning_log))
+        logs = log_folders(tuning_log)
+        schedulers = {each.name: TunedScheduler(each, logs) for each in (core, *others)}
     source = Source(model, values, weights, extents, input_format, label_set, fit)
-    lowering = partial(lower, scheduler=scheduler)
-    bundle = compile_model(source, core, folder, stage, lowering, made, platform, threads or THREADS)
-    for record in scheduler.unfit:
+
+    def lowering(module: IRModule, core: Core) -> Lowered:
+        return lower(module, core, schedulers[core.name])
+
+    most = threads or THREADS
+    bundle = compile_model(source, core, folder, stage, lowering, made, platform, most, others)
+    for record in (record for scheduler in schedulers.values() for record in scheduler.unfit):
         screen.print(f"[yellow]warning:[/] tuning record does not apply: {escape(record)}", soft_wrap=True)
     report = run_validation(bundle, device) if device else None
     if as_json:

@@ -49,6 +49,15 @@ def chosen_core(cpu: str | None, board: str | None) -> Core | None:
     return None if cpu is None else find_core(cpu)
 
 
+def chosen_cores(cpu: str | None, board: str | None) -> list[Core]:
+    """The same where --cpu may name several, with commas between them; each once."""
+    if cpu is None or board is not None or "," not in cpu:
+        return [core] if (core := chosen_core(cpu, board)) else []
+    from targets.cores import find_core
+
+    return list({core.name: core for core in map(find_core, cpu.split(","))}.values())
+
+
 def pairs(values: Sequence[str], option: str, example: str) -> dict[str, str]:
     """The NAME=VALUE of an option; UserError, which shows `example`, where one is no such pair."""
     found = dict(value.partition("=")[::2] for value in values)

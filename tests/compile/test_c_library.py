@@ -47,6 +47,6 @@ def test_a_models_name_in_c(model: str, name: str) -> None:
 
 def test_too_many_dimensions() -> None:
     tensor = {"name": "x", "dtype": "float32", "shape": [1] * (MAX_RANK + 1), "layout": None}
-    description = {"inputs": [tensor], "outputs": [], "core": {"name": "generic", "features": []}}
+    description = {"inputs": [tensor], "outputs": [], "cores": []}
     with pytest.raises(UserError, match=f"{MAX_RANK} dimensions"):
         header("net", description, threads=1)

@@ -139,7 +139,7 @@ def test_a_header_for_cpp(mobilenet: Path, tmp_path: Path) -> None:
 
 
 ALONE = {
-    *("getauxval", "posix_memalign", "free", "memcpy", "memset"),
+    *("getauxval", "posix_memalign", "free", "memcpy", "memset", "strcmp"),
     *("open", "read", "close", "snprintf", "strtol", "sched_setaffinity"),
 }
 """What a library for one thread asks of the C library: the second row to find and choose the fastest CPUs."""
@@ -175,7 +175,7 @@ def test_a_kernel_is_given_its_scratch(tmp_path: Path) -> None:
 def test_scratch_lies_behind_the_arena() -> None:
     kernel = Call("big", (Place("input"), Place("output")))
     small = Call("small", (Place("workspace", 0, 0), Place("output")))
-    program = Program((kernel, small), (), {}, b"", 100).with_scratch({"big": (70, 4), "small": ()})
+    program = Program((kernel, small), (), {}, 100).with_scratch({"big": (70, 4), "small": ()})
     assert program.calls[0].arguments[2:] == (Place("workspace", 0, 128), Place("workspace", 0, 256))
     assert program.calls[1] == small and program.workspace_bytes == 320
 
@@ -198,6 +198,23 @@ def test_it_needs_the_c_library_alone_and_shows_the_header_alone(mobilenet: Path
     threads = {symbol for symbol in imported if symbol.startswith("pthread_")}
     assert threads and imported - threads <= {*ALONE, "getpid", "sigfillset"}
     assert code < 400_000
+
+
+def test_cores_in_one_library(armature: Armature, tmp_path: Path) -> None:
+    # A53 and A72 have the same features: what tells them apart is the CPU's name for itself.
+    cores = ("cortex-a53", "cortex-a72", "cortex-a76")
+    one = compiled(armature, tmp_path / "one", ODD_CHANNELS, ",".join(cores), "c-library")
+    assert [core["name"] for core in json.loads((one / "manifest.json").read_text())["cores"]] == list(cores)
+    image = tmp_path / "image.bin"
+    np.random.default_rng(7).standard_normal((1, 3, 33, 47), np.float32).tofile(image)
+    for core in cores:
+        alone = compiled(armature, tmp_path / core, ODD_CHANNELS, core, "c-library")
+        for folder in (one, alone):
+            done = emulated(user_of(folder), folder / "result.bin", image, cpu=core)
+            assert (done.returncode, done.stdout) == (0, f"{core}\n"), done.stderr
+        assert (one / "result.bin").read_bytes() == (alone / "result.bin").read_bytes()
+    refused = armature("compile", *ODD_CHANNELS, "--cpu", "a53,a76", "-o", tmp_path / "bundle")
+    assert refused.exit_code == 2 and "--format c-library" in refused.stderr
 
 
 def test_one_thread_needs_no_threads(armature: Armature, tmp_path: Path) -> None:

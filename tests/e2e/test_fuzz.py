@@ -43,7 +43,7 @@ class Made:
         program = folder / f"fuzz{sanitizers}"
         _gcc(*CALLER, *flags, "-c", self.parts.caller, "-o", folder / "caller.o")
         _gcc(*STRICT, *which, *flags, "-c", USER, "-o", folder / "user.o")
-        objects = (folder / "user.o", folder / "caller.o", self.parts.kernels, self.parts.weights)
+        objects = (folder / "user.o", folder / "caller.o", *self.parts.objects)
         _gcc(*flags, *objects, "-o", program, "-lm", "-lpthread")
         return program
 
@@ -61,7 +61,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     lowered = lower(traced.relax(), core)
     description = describe(source, traced, lowered, core, platform)
     folder = tmp_path_factory.mktemp("parts")
-    return Made(write_parts(lowered, core, platform, description, folder, THREADS), traced.name)
+    return Made(write_parts([(core, lowered)], platform, description, folder, THREADS), traced.name)
 
 
 def run(*command: object) -> str:

@@ -36,12 +36,12 @@ def test_shares_in_the_least_likely_order(network: Source, core: str, tmp_path: 
     traced, chosen = trace(network), find_core(core)
     lowered = lower(traced.relax(), chosen)
     description = describe(network, traced, lowered, chosen, LINUX_ARM)
-    parts = write_parts(lowered, chosen, LINUX_ARM, description, tmp_path, THREADS)
+    parts = write_parts([(chosen, lowered)], LINUX_ARM, description, tmp_path, THREADS)
     shutil.copy(BACKWARDS / "pool.h", tmp_path)
     name = traced.name
     which = (f'-DHEADER="{name}.h"', f"-DMODEL={name}", f"-DUPPER={name.upper()}", "-O2", f"-I{tmp_path}")
     compile_object(USER, tmp_path / "user.o", which)
     compile_object(parts.caller, tmp_path / "caller.o", ("-O2",))
-    objects = [tmp_path / "user.o", tmp_path / "caller.o", parts.kernels, parts.weights]
+    objects = [tmp_path / "user.o", tmp_path / "caller.o", *parts.objects]
     compile_program(objects, tmp_path / "user", ["-lm"], "cc")
     assert emulated(tmp_path / "user", cpu=chosen.qemu[0]).returncode == 0
