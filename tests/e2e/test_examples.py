@@ -1,5 +1,5 @@
-"""The examples: the C program compiles as C99 and as C++ and runs, JNI's native half runs in a JVM, and Swift's
-module map is one."""
+"""The examples: the C program compiles as C99 and as C++ and runs, JNI's native half runs in a JVM, and
+Swift's module map is one."""
 
 from __future__ import annotations
 
