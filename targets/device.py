@@ -14,12 +14,17 @@ from targets.board_state import BoardState
 from targets.boards import Board, big_cluster, big_core, find_board
 from targets.cores import Core, find_core
 from targets.errors import UserError
+from targets.user_boards import find_user_board
 
 if TYPE_CHECKING:
     from targets.place import Place
+    from targets.ssh.board import SshBoard
     from targets.tracker import Tracker
 
-FORMS = "emulated[:CORE|BOARD], rpc://HOST:PORT, tracker://HOST:PORT/KEY"
+FORMS = (
+    "emulated[:CORE|BOARD], ssh://USER@HOST[:PORT], rpc://HOST:PORT, tracker://HOST:PORT/KEY, "
+    "or a name in boards.toml"
+)
 
 
 class Program(Protocol):
@@ -95,8 +100,10 @@ def open_device(
         UserError: `spec` is not understood, or something is missing on this machine.
         DeviceError: (on entering) the device cannot be reached or does not answer as it should.
     """
+    mine = find_user_board(spec)
+    address = mine.address if mine else spec
     for prefix, opener in _OPENERS.items():
-        if spec == prefix or spec.startswith((prefix + ":", prefix + "/")):
+        if address == prefix or address.startswith((prefix + ":", prefix + "/")):
             return opener(spec, bundle_core, session_timeout)
     raise UserError(f"unknown device {spec!r}: a device is one of {FORMS}")
 
@@ -159,12 +166,19 @@ def _open_emulated(core: Core, seconds: float) -> Iterator[Device]:
         yield device
 
 
-def find_boards(spec: str) -> Place | Tracker | None:
+def find_boards(spec: str) -> Place | Tracker | SshBoard | None:
     """Where the boards named by `spec` are; None where `spec` is another kind of device.
 
     Raises UserError when it is written wrongly.
     """
+    mine = find_user_board(spec)
+    name, spec = spec, mine.address if mine else spec
     scheme = spec.partition(":")[0].partition("/")[0]
+    if scheme == "ssh":
+        from targets.ssh.address import parse_address
+        from targets.ssh.board import SshBoard
+
+        return SshBoard(parse_address(spec, mine, name))
     if scheme not in ("rpc", "tracker"):
         return None
     from targets.place import Place
@@ -172,16 +186,18 @@ def find_boards(spec: str) -> Place | Tracker | None:
     from targets.tracker import Tracker
 
     host, port, rest = _address(spec)
+    token = find_token(mine.token_file if mine else None)
     if scheme == "rpc":
         if rest:
             raise UserError(f"unknown device {spec!r}: a board over RPC is rpc://HOST:PORT")
-        return Place(host, port, token=find_token())
+        return Place(host, port, token=token)
     if not rest or "/" in rest:
         raise UserError(f"unknown device {spec!r}: a board of a tracker is tracker://HOST:PORT/KEY")
-    return Tracker(Place(host, port), rest, find_token())
+    return Tracker(Place(host, port), rest, token)
 
 
 def _boards(spec: str, _core: Core | None, seconds: float) -> AbstractContextManager[Device]:
+    from targets.place import Place
     from targets.rpc import connect_place, connect_through_tracker
     from targets.tracker import Tracker
 
@@ -189,7 +205,16 @@ def _boards(spec: str, _core: Core | None, seconds: float) -> AbstractContextMan
     assert found is not None
     if isinstance(found, Tracker):
         return connect_through_tracker(found, seconds)
+    assert isinstance(found, Place)
     return connect_place(f"rpc://{found}", found, seconds)
+
+
+def _ssh(spec: str, _core: Core | None, seconds: float) -> AbstractContextManager[Device]:
+    from targets.ssh.board import SshBoard, connect_ssh
+
+    found = find_boards(spec)
+    assert isinstance(found, SshBoard)
+    return connect_ssh(found.address, seconds)
 
 
 def _address(spec: str) -> tuple[str, int, str]:
@@ -204,4 +229,4 @@ def _address(spec: str) -> tuple[str, int, str]:
 
 
 Opener = Callable[[str, Core | None, float], AbstractContextManager[Device]]
-_OPENERS: dict[str, Opener] = {"emulated": _emulated, "rpc": _boards, "tracker": _boards}
+_OPENERS: dict[str, Opener] = {"emulated": _emulated, "rpc": _boards, "tracker": _boards, "ssh": _ssh}

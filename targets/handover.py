@@ -21,6 +21,7 @@ from tvm import rpc
 from tvm.rpc import base
 
 from targets.errors import LostError
+from targets.place import read_exactly
 
 SECONDS = 30.0
 """For TVM's first exchange with the board."""
@@ -83,8 +84,8 @@ class _Carrier(threading.Thread):
 
     def _answer(self, local: socket.socket) -> None:
         """The beginning of the handshake, which the board has had from us already."""
-        head = local.recv(8, socket.MSG_WAITALL)
-        local.recv(int.from_bytes(head[4:], "little"), socket.MSG_WAITALL)
+        head = read_exactly(local, 8)
+        read_exactly(local, int.from_bytes(head[4:], "little"))
         local.sendall(base.RPC_MAGIC.to_bytes(4, "little"))
 
     def _carry(self, local: socket.socket) -> None:

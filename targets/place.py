@@ -103,6 +103,17 @@ def answers(place: Place, seconds: float) -> bool:
     return True
 
 
+def read_exactly(connection: socket.socket, count: int) -> bytes:
+    """So many bytes, and no more: what follows is TVM's. OSError where they do not come."""
+    data = b""
+    while len(data) < count:
+        more = connection.recv(count - len(data))
+        if not more:
+            raise ConnectionResetError("it hung up")
+        data += more
+    return data
+
+
 def _reach(spec: str, place: Place, remedy: str) -> socket.socket:
     try:
         if place.port:
@@ -142,7 +153,7 @@ def _introduce(spec: str, place: Place, connection: socket.socket, key: str) -> 
     nonce = os.urandom(NONCE_BYTES)
     asks = base.RPC_MAGIC.to_bytes(4, "little") + len(key).to_bytes(4, "little") + key.encode()
     connection.sendall(HELLO + nonce)
-    (wanted,) = _read(connection, 1)
+    (wanted,) = read_exactly(connection, 1)
     if wanted == OPEN:
         if place.token and not place.is_local:
             raise DeviceError(f"{spec} wants no token: {_IMPOSTOR}")
@@ -150,18 +161,18 @@ def _introduce(spec: str, place: Place, connection: socket.socket, key: str) -> 
         return
     if wanted != TOKEN_WANTED:
         raise LostError(f"{spec} is not Armature's agent")
-    agent_nonce = _read(connection, NONCE_BYTES)
+    agent_nonce = read_exactly(connection, NONCE_BYTES)
     if not place.token:
         raise RefusedError(
             f"{spec} wants the token that its agent was started with: set {VARIABLE}, "
             f"{FILE_VARIABLE}, or the board's token_file in boards.toml (docs/boards.md)"
         )
     connection.sendall(proof(place.token, "client", nonce, agent_nonce) + asks)
-    (answer,) = _read(connection, 1)
+    (answer,) = read_exactly(connection, 1)
     if answer == REFUSED:
         raise RefusedError(f"{spec} refused our token: it is not the one that its agent was started with")
     expected = proof(place.token, "agent", nonce, agent_nonce)
-    if answer != PROOF or not hmac.compare_digest(_read(connection, PROOF_BYTES), expected):
+    if answer != PROOF or not hmac.compare_digest(read_exactly(connection, PROOF_BYTES), expected):
         raise DeviceError(f"{spec} does not have our token: {_IMPOSTOR}")
 
 
@@ -174,7 +185,7 @@ def _wait_for_turn(spec: str, connection: socket.socket, end: float) -> None:
             told = before
         connection.settimeout(max(0.01, (end if before == told else min(end, tells)) - now))
         try:
-            (answer,) = _read(connection, 1)
+            (answer,) = read_exactly(connection, 1)
         except TimeoutError:
             if time.monotonic() < end:
                 continue
@@ -184,24 +195,13 @@ def _wait_for_turn(spec: str, connection: socket.socket, end: float) -> None:
             return
         if answer != QUEUED:
             raise LostError(f"{spec} is not Armature's agent")
-        (before,) = _read(connection, 1)
+        (before,) = read_exactly(connection, 1)
 
 
 def _expect_magic(spec: str, connection: socket.socket) -> None:
     connection.settimeout(ANSWER_SECONDS)
-    code = int.from_bytes(_read(connection, 4), "little")
+    code = int.from_bytes(read_exactly(connection, 4), "little")
     if code == base.RPC_CODE_MISMATCH:
         raise RefusedError(f"{spec} expects a client of another key: was the board given to somebody else?")
     if code != base.RPC_MAGIC:
         raise LostError(f"{spec} is not Armature's agent")
-
-
-def _read(connection: socket.socket, count: int) -> bytes:
-    """So many bytes, and no more: what follows is TVM's."""
-    data = b""
-    while len(data) < count:
-        more = connection.recv(count - len(data))
-        if not more:
-            raise ConnectionResetError("it hung up")
-        data += more
-    return data

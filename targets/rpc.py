@@ -9,7 +9,7 @@ import itertools
 import json
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,12 +52,12 @@ class Link:
     Attributes:
         spec: the device as the user names it.
         session: TVM's session.
-        board: the emulated board behind it, whose last words help.
+        last_words: what the agent said last of a session that failed, where its log is at hand.
     """
 
     spec: str
     session: Any
-    board: EmulatedBoard | None = None
+    last_words: Callable[[], str] | None = None
 
     @contextmanager
     def explained(self, doing: str) -> Iterator[None]:
@@ -71,7 +71,7 @@ class Link:
             raise self._explain(doing, str(error)) from error
 
     def _explain(self, doing: str, message: str) -> DeviceError:
-        said = self.board.last_words() if self.board else ""
+        said = self.last_words() if self.last_words else ""
         both = f"{message}\n{said}"
         crash = re.search(r"session crashed: signal \d+ \((\w+)\)", both)
         if crash:
@@ -169,17 +169,19 @@ def connect_board(board: EmulatedBoard, session_timeout: float = 0.0) -> Iterato
     """The device behind an emulated board that runs. DeviceError when it does not answer."""
     spec = f"emulated:{board.core.name}"
     session = _connect(spec, Place(board.host, board.port), session_timeout)
-    with _opened(Link(spec, session, board), session_timeout) as (link, info):
+    with _opened(Link(spec, session, board.last_words), session_timeout) as (link, info):
         features = frozenset(info["features"]) & board.core.features
         description = f"emulated {board.core.name} (qemu-user, {board.model})"
         yield RpcDevice(link, description, features, board.core, session_timeout, itertools.count())
 
 
 @contextmanager
-def connect_place(spec: str, place: Place, session_timeout: float = 0.0) -> Iterator[RpcDevice]:
+def connect_place(
+    spec: str, place: Place, session_timeout: float = 0.0, last_words: Callable[[], str] | None = None
+) -> Iterator[RpcDevice]:
     """The board at `place`. DeviceError when it is not reachable, busy, or not our agent."""
     session = _connect(spec, place, session_timeout)
-    with _opened(Link(spec, session), session_timeout) as (link, info):
+    with _opened(Link(spec, session, last_words), session_timeout) as (link, info):
         yield _board_device(link, info, session_timeout)
 
 

@@ -21,7 +21,8 @@ device_option = click.option(
     default="emulated",
     show_default=True,
     metavar="DEVICE",
-    help="emulated[:CORE|BOARD], rpc://HOST:PORT or tracker://HOST:PORT/KEY.",
+    help="emulated[:CORE|BOARD], ssh://USER@HOST, rpc://HOST:PORT, tracker://HOST:PORT/KEY, or a name in "
+    "boards.toml.",
 )
 tuning_log_option = click.option(
     "--tuning-log",

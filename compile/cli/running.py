@@ -29,7 +29,7 @@ intersection over union (VOC's masks). See docs/validating.md.
 \b
 Examples:
   armature validate build/mobilenet_v2-cortex-a72 --device emulated
-  armature validate mnv2 --device rpc://192.168.1.7:9090 --data photos/
+  armature validate mnv2 --device ssh://pi@192.168.1.7 --data photos/
   armature validate ssdlite --data coco/ --limit 500 --resume results.jsonl
   armature validate deeplab --data VOC2012/
 """

@@ -20,7 +20,7 @@ EMULATED = "emulated"
 
 BENCH_HELP = """Estimate what one inference costs on the emulated board, or measure it on a board.
 
-On a board (rpc://, tracker://) it is measured, with what speaks against the
+On a board (ssh://, rpc://, tracker://) it is measured, with what speaks against the
 figure (docs/measuring.md). On the emulated board, kernel by kernel:
 instructions and cache misses are counted, exactly and repeatably; cycles and
 milliseconds are estimated from them, with the model's known error beside
@@ -32,7 +32,7 @@ Examples:
   armature bench build/mobilenet_v2-cortex-a72 --device emulated:rpi4
   armature bench mnv2 --device emulated:cortex-a53 --ghz 1.4 --json
   armature bench mnv2 --core a53,a55,a72,a76
-  armature bench mnv2 --device rpc://raspberrypi.local:9090
+  armature bench mnv2 --device ssh://pi@raspberrypi.local
 """
 
 

@@ -37,7 +37,7 @@ Examples:
   armature tune --models "mobilenet_v2,mobilenet_v2?width=0.5" --device emulated:a72
   armature tune mobilenet_v2 --device emulated:a76 --dry-run
   armature tune mobilenet_v2 --device emulated:a76 --workers ray://head:10001
-  armature tune mobilenet_v2 --device rpc://192.168.1.7:9090 --board rpi4
+  armature tune mobilenet_v2 --device ssh://pi@192.168.1.7 --board rpi4
   armature tune mobilenet_v2 --device tracker://192.168.1.2:9190/pi4 --cpu cortex-a72
 """
 

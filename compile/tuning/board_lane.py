@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from pebble import ProcessExpired
 
@@ -23,6 +23,7 @@ from compile.tuning.workers import end_pool, failure_of, worker_pool
 from targets.cores import Core
 from targets.errors import DeviceError, LostError
 from targets.place import Place, answers
+from targets.ssh.board import SshBoard
 from targets.tracker import Tracker
 
 LOSSES = 3
@@ -33,6 +34,9 @@ RETRY_SECONDS = 1.0
 JOIN_SECONDS = 1.0
 LOADING = "loading it"
 
+Boards: TypeAlias = Place | Tracker | SshBoard
+"""One board, those of a tracker's key, or one over SSH, which is connected to when it is asked for."""
+
 log = logging.getLogger(__name__)
 
 
@@ -41,7 +45,7 @@ class Setting:
     """What the lanes of a search share."""
 
     spec: str
-    boards: Place | Tracker
+    boards: Boards
     core: Core
     is_emulated: bool
     limits: Limits

@@ -20,7 +20,7 @@ from pebble import ProcessExpired
 
 from compile.tuning.board_health import BoardHealth, BoardStatus
 from compile.tuning.board_jobs import Job, Jobs
-from compile.tuning.board_lane import Lane, Setting
+from compile.tuning.board_lane import Boards, Lane, Setting
 from compile.tuning.board_process import Nature, build_candidate, look
 from compile.tuning.candidate import Draws, Figure
 from compile.tuning.limits import Limits
@@ -30,7 +30,7 @@ from compile.tuning.workers import end_pool, failure_of, worker_pool
 from targets.cores import Core
 from targets.errors import DeviceError, UserError
 from targets.place import Place
-from targets.tracker import Tracker
+from targets.ssh.board import SshBoard
 
 BUILD_SECONDS = 1.0
 """What building a candidate takes a CPU, about."""
@@ -48,7 +48,7 @@ class BoardMeasurer:
     """Each candidate alone on a board, `count` boards at a time."""
 
     device: str
-    places: Place | Tracker
+    places: Boards
     """Where the boards are: one, or all of a tracker's key."""
     core: Core
     basis: str
@@ -102,6 +102,8 @@ class BoardMeasurer:
         """Kill what runs; the boards see that their client is gone."""
         if self._session is not None:
             self._session.end()
+        if isinstance(self.places, SshBoard):
+            self.places.close()
 
 
 class _Session:
@@ -173,14 +175,14 @@ class _Session:
 
 
 def board_measurer(
-    device: str, boards: Place | Tracker, core: Core, builders: int, limits: Limits | None = None
+    device: str, boards: Boards, core: Core, builders: int, limits: Limits | None = None
 ) -> BoardMeasurer:
     """What measures for `core` on the board or boards that `device` names, after asking one what it is.
 
     Raises UserError when its CPU is not such a core, DeviceError when none answers.
     """
     limits = limits or Limits()
-    count = boards.count() if isinstance(boards, Tracker) else 1
+    count = 1 if isinstance(boards, Place) else boards.count()
     nature = _look(device, boards, limits)
     lacking = sorted(core.features - nature.features)
     if lacking:
@@ -191,7 +193,7 @@ def board_measurer(
     return BoardMeasurer(device, boards, core, basis, count, builders, limits)
 
 
-def _look(device: str, boards: Place | Tracker, limits: Limits) -> Nature:
+def _look(device: str, boards: Boards, limits: Limits) -> Nature:
     pool = worker_pool(1)
     try:
         for place in _places(boards):
@@ -208,7 +210,7 @@ def _look(device: str, boards: Place | Tracker, limits: Limits) -> Nature:
     raise DeviceError(failure)
 
 
-def _places(boards: Place | Tracker) -> Iterator[Place]:
+def _places(boards: Boards) -> Iterator[Place]:
     if isinstance(boards, Place):
         yield boards
     else:

@@ -18,6 +18,7 @@ from compile.tuning.workers import end_pool, with_failures, worker_pool
 from targets.cores import Core
 from targets.device import FORMS, find_boards, find_emulated
 from targets.errors import UserError
+from targets.user_boards import find_user_board
 
 BUILD_SECONDS = 60.0
 """The longest that a candidate may take beside its run: scheduling, compiling, linking, pricing."""
@@ -135,6 +136,8 @@ def measurer_for(device: str, core: Core | None, workers: int | str | None) -> M
     """
     boards = find_boards(device)
     if boards is not None:
+        mine = find_user_board(device)
+        core = core or (mine.core if mine else None)
         if core is None:
             raise UserError(f"{device} does not say which core to tune for: add --cpu CORE or --board BOARD.")
         if isinstance(workers, str):

@@ -10,13 +10,12 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import threading
 import time
-from collections import deque
 from pathlib import Path
 from types import TracebackType
 
 from targets.agent.build import build_agent
+from targets.agent_lines import AgentLines
 from targets.cores import Core
 from targets.errors import DeviceError, UserError
 
@@ -25,7 +24,6 @@ SYSROOT = Path("/usr/aarch64-linux-gnu")  # Debian's libc6-arm64-cross
 DECLARED = ("-E", "ARMATURE_EMULATED=1")  # the agent says so to whoever would time it
 START_SECONDS = 60.0
 STOP_SECONDS = 3.0
-LAST_WORDS_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +46,9 @@ class EmulatedBoard:
         self.model = ""
         self.host = "127.0.0.1"
         self.port = 0
-        self._lines: deque[str] = deque(maxlen=100)
         self._work_dir = Path()
         self._process: subprocess.Popen[str] | None = None
-        self._reader: threading.Thread | None = None
+        self._log: AgentLines | None = None
 
     def __enter__(self) -> EmulatedBoard:
         qemu = find_qemu()
@@ -72,17 +69,8 @@ class EmulatedBoard:
         self._stop()
 
     def last_words(self) -> str:
-        """The last line the agent wrote about a session that failed; empty when there is none.
-
-        The link ends before the agent's words about it have been read, so they are waited for a while.
-        """
-        end = time.monotonic() + LAST_WORDS_SECONDS
-        while not (said := self._session_lines()) and time.monotonic() < end:
-            time.sleep(0.02)
-        return said[-1] if said else ""
-
-    def _session_lines(self) -> list[str]:
-        return [line for line in list(self._lines) if "session " in line]
+        """The last line the agent wrote about a session that failed; empty when there is none."""
+        return self._log.last_words() if self._log else ""
 
     def _start(self, program: list[str]) -> None:
         options = ["--port", "0", "--work-dir", str(self._work_dir), "--exit-with-parent", str(os.getpid())]
@@ -95,34 +83,28 @@ class EmulatedBoard:
             start_new_session=True,
         )
         self._process = process
-        self._reader = threading.Thread(target=self._read_errors, args=(process,), daemon=True)
-        self._reader.start()
-        self.port = self._read_port(process)
+        assert process.stderr is not None
+        self._log = AgentLines(self.core.name, process.stderr)
+        self.port = self._read_port(process, self._log)
         log.info("emulated %s (QEMU model %s) listens on port %d", self.core.name, self.model, self.port)
 
-    def _read_port(self, process: subprocess.Popen[str]) -> int:
+    def _read_port(self, process: subprocess.Popen[str], words: AgentLines) -> int:
         assert process.stdout is not None
         ready, _, _ = select.select([process.stdout], [], [], START_SECONDS)
         line = process.stdout.readline() if ready else ""
         found = re.fullmatch(r"listening on \S+:(\d+)\n", line)
         if found is None:
             time.sleep(0.1)  # for the reader to catch up
-            said = self._lines[-1] if self._lines else line.strip() or f"silence for {START_SECONDS:.0f} s"
+            said = words.lines[-1] if words.lines else line.strip() or f"silence for {START_SECONDS:.0f} s"
             raise DeviceError(f"the agent did not start on emulated:{self.core.name}: {said}")
         return int(found.group(1))
-
-    def _read_errors(self, process: subprocess.Popen[str]) -> None:
-        assert process.stderr is not None
-        for line in process.stderr:
-            self._lines.append(line.strip())
-            log.debug("%s: %s", self.core.name, line.strip())
 
     def _stop(self) -> None:
         process, self._process = self._process, None
         if process is not None:
             _end_group(process)
-            if self._reader is not None:
-                self._reader.join(STOP_SECONDS)
+            if self._log is not None:
+                self._log.join(STOP_SECONDS)
             for pipe in (process.stdout, process.stderr):
                 if pipe is not None:
                     pipe.close()

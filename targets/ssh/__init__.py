@@ -1,0 +1,1 @@
+"""A board reached by SSH alone: the agent is taken there, started, and gone when the link is."""

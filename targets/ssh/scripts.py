@@ -1,0 +1,110 @@
+"""What is run on a board, by a POSIX shell; and what it answers.
+
+A script is one line without '!', which every login shell takes in single quotes.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from dataclasses import dataclass
+
+from targets.parts import core_name
+
+READY = "armature-ready"
+_FOLDER = 'd="${XDG_CACHE_HOME:-$HOME/.cache}/armature"'
+
+HOLD = f"echo {READY}; exec cat"
+"""Keeps the link up until its input ends."""
+
+
+def probe(digest: str) -> str:
+    """Says what the board is, `NAME VALUE` a line."""
+    return _sh(
+        f"{_FOLDER}; echo system $(uname -s); echo machine $(uname -m); "
+        'mkdir -p "$d" && echo free $(df -Pk "$d" | tail -n 1); '
+        f'test -x "$d/{digest}/run" && echo agent yes; '
+        "grep -E '^(CPU implementer|CPU part|Hardware)' /proc/cpuinfo | tr '\\t' ' ' | sed 's/^/cpuinfo /'; "
+        "for f in /sys/devices/system/cpu/cpu[0-9]*/cpufreq/cpuinfo_max_freq; "
+        'do test -r "$f" && echo khz $(cat "$f"); done; '
+        "echo memory $(grep MemTotal /proc/meminfo); echo end"
+    )
+
+
+def take(digest: str, size: int) -> str:
+    """Stores standard input as the agent, whole or not at all: what is cut short leaves nothing."""
+    return _sh(
+        f'{_FOLDER}; umask 077; mkdir -p "$d/{digest}" || exit 1; '
+        f'for n in "$d/{digest}"/.new-*; do kill -0 "${{n##*-}}" 2>/dev/null || rm -f "$n"; done; '
+        f'n="$d/{digest}/.new-$$"; '
+        "trap 'rm -f \"$n\"' EXIT; trap 'exit 1' HUP INT TERM; "
+        f'cat > "$n" && test $(wc -c < "$n") -eq {size} && chmod 700 "$n" && mv -f "$n" "$d/{digest}/run"'
+    )
+
+
+def start(digest: str, prefix: tuple[str, ...]) -> str:
+    """Runs the agent in a folder that is gone afterwards, as are those of agents that were killed."""
+    words = " ".join(shlex.quote(word) for word in prefix)
+    return _sh(
+        f'{_FOLDER}; for w in "$d"/work-*; do kill -0 "${{w##*-}}" 2>/dev/null || rm -rf "$w"; done; '
+        'w="$d/work-$$"; mkdir -m 700 "$w" || exit 1; trap "" HUP INT TERM; '
+        f'{words} "$d/{digest}/run" serve --with-stdin --take-turns --work-dir "$w"; '
+        's=$?; rm -rf "$w"; exit $s'
+    )
+
+
+def _sh(script: str) -> str:
+    assert "!" not in script and "\n" not in script
+    return f"exec sh -c {shlex.quote(script)}"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a board said of itself."""
+
+    system: str
+    machine: str
+    has_agent: bool
+    free_kib: int | None
+    """Where the agent is stored."""
+    cores: tuple[str, ...]
+    """The design of each CPU; empty where it is not told."""
+    clocks: tuple[int, ...]
+    """The highest of each CPU in kHz."""
+    memory_kib: int | None
+
+    @property
+    def description(self) -> str:
+        """For people."""
+        designs = ", ".join(f"{count} x {name}" for name, count in Counter(self.cores).items())
+        clock = f" at up to {max(self.clocks) / 1e6:.1f} GHz" if self.clocks else ""
+        memory = f", {self.memory_kib / 2**20:.1f} GiB" if self.memory_kib else ""
+        return f"{self.machine} board with {designs or 'CPUs it does not name'}{clock}{memory}"
+
+
+def parse_facts(text: str) -> Facts | None:
+    """The facts in a probe's output; None where it has not come to its end."""
+    rows = [line.split(None, 1) for line in text.splitlines()]
+    said = {
+        name: [row[1] for row in rows if len(row) == 2 and row[0] == name]
+        for name in {r[0] for r in rows if r}
+    }
+    if ["end"] not in rows or "system" not in said:
+        return None
+    fields = said.get("cpuinfo", [])
+    implementers, parts = _numbers(fields, "CPU implementer"), _numbers(fields, "CPU part")
+    free, memory = (" ".join(said.get(name, [])).split() for name in ("free", "memory"))
+    return Facts(
+        said["system"][0],
+        said.get("machine", ["?"])[0],
+        "agent" in said,
+        int(free[3]) if len(free) > 3 and free[3].isdecimal() else None,
+        tuple(map(core_name, implementers, parts)),
+        tuple(int(khz) for khz in said.get("khz", []) if khz.isdecimal()),
+        int(memory[1]) if len(memory) > 1 and memory[1].isdecimal() else None,
+    )
+
+
+def _numbers(fields: list[str], name: str) -> list[int]:
+    values = [field.partition(":")[2].strip() for field in fields if field.startswith(name)]
+    return [int(value, 0) for value in values if value]
