@@ -31,7 +31,7 @@ NETWORKS = {
 CORES = ("cortex-a53", "cortex-a76", "cortex-a53")
 
 
-@pytest.mark.parametrize(("network", "core"), zip(NETWORKS.values(), CORES, strict=True), ids=NETWORKS)
+@pytest.mark.parametrize(("network", "core"), list(zip(NETWORKS.values(), CORES, strict=True)), ids=NETWORKS)
 def test_shares_in_the_least_likely_order(network: Source, core: str, tmp_path: Path) -> None:
     traced, chosen = trace(network), find_core(core)
     lowered = lower(traced.relax(), chosen)
