@@ -70,8 +70,9 @@ class SshBoard:
     @property
     def is_up(self) -> bool:
         """Whether the agent runs and is reached, as far as is known here."""
-        both = self._link is not None and self._link.is_up and self._agent is not None
-        return both and self._agent is not None and self._agent.poll() is None
+        if self._link is None or self._agent is None:
+            return False
+        return self._link.is_up and self._agent.poll() is None
 
     @property
     def place(self) -> Place:

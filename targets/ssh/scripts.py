@@ -24,7 +24,7 @@ def probe(digest: str) -> str:
         f"{_FOLDER}; echo system $(uname -s); echo machine $(uname -m); "
         'mkdir -p "$d" && echo free $(df -Pk "$d" | tail -n 1); '
         f'test -x "$d/{digest}/run" && echo agent yes; '
-        "grep -E '^(CPU implementer|CPU part|Hardware)' /proc/cpuinfo | tr '\\t' ' ' | sed 's/^/cpuinfo /'; "
+        "grep -E '^(CPU implementer|CPU part)' /proc/cpuinfo | tr '\\t' ' ' | sed 's/^/cpuinfo /'; "
         "for f in /sys/devices/system/cpu/cpu[0-9]*/cpufreq/cpuinfo_max_freq; "
         'do test -r "$f" && echo khz $(cat "$f"); done; '
         "echo memory $(grep MemTotal /proc/meminfo); echo end"

@@ -92,7 +92,8 @@ class Sshd:
         self.known_hosts.write_text(f"[{self.address}]:{self.port} {public}" if host_key else "")
 
     def start(self) -> None:
-        Path("/run/sshd").mkdir(parents=True, exist_ok=True)
+        with suppress(PermissionError):  # root's sshd wants it
+            Path("/run/sshd").mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
             [*self._wrap, str(SSHD), "-D", "-e", "-f", str(self.folder / "sshd_config")],
             stdin=subprocess.DEVNULL,
