@@ -292,8 +292,8 @@ with open_device("pi") as device:
 """
 
 
-def test_nothing_outlives_this_program(sshd: Sshd) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+def test_nothing_outlives_this_program(sshd: Sshd, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)}
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDS_A_BOARD],
         stdout=subprocess.PIPE,
