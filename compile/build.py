@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from compile.lower import Lowered
 from compile.passes.constants import array_of
 from compile.passes.plan_memory import Plan, PlanMemory, plan_memory
 from compile.passes.schedule_kernels import Kernel
+from compile.passes.side_by_side import SideBySide
 from targets.cores import Core
 from targets.toolchain import link_shared
 
@@ -61,6 +62,7 @@ _TO_ALLOCATIONS = (
     # The results of a kernel with a workspace come as a tuple: what reads it reads the tensors again.
     relax.transform.CanonicalizeBindings(),
     relax.transform.DeadCodeElimination(),
+    SideBySide(),
 )
 """What is left as operators becomes kernels, and kernels write into tensors that `main` allocates."""
 
@@ -82,15 +84,16 @@ def memory_plan(lowered: Lowered, core: Core) -> Plan:
 
 
 def executed(lowered: Lowered, plan: Plan) -> list[Kernel]:
-    """The kernels that an inference calls, in order: without those that the memory plan makes needless."""
-    needless = Counter(str(kernel.name_hint) for kernel in plan.needless.values())
-    kernels = []
-    for kernel in lowered.kernels:
-        if needless[kernel.name] > 0:
-            needless[kernel.name] -= 1
-        else:
-            kernels.append(kernel)
-    return kernels
+    """The scheduled kernels that an inference calls, in order, as they are named in the library: without
+    the concatenations that have nothing to do.
+    """
+    scheduled = iter(lowered.kernels)
+    names = {kernel.name for kernel in lowered.kernels}
+    return [
+        replace(next(kernel for kernel in scheduled if kernel.name == name), name=str(var.name_hint))
+        for var, name in zip(plan.calls, plan.scheduled_as, strict=True)
+        if name in names
+    ]
 
 
 def weight_bytes(lowered: Lowered) -> int:

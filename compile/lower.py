@@ -13,6 +13,7 @@ from compile.passes.fold_constants import FoldConstants
 from compile.passes.fold_padding import FoldPadding
 from compile.passes.group_bottlenecks import GroupBottlenecks
 from compile.passes.joined_activations import JoinedActivations
+from compile.passes.move_shuffles import MoveShuffles
 from compile.passes.narrow_indices import NarrowIndices
 from compile.passes.plain_clip import PlainClip
 from compile.passes.plain_division import PlainDivision
@@ -52,9 +53,12 @@ FOLD: Passes = (
     FoldBatchNorm(),
     PlainClip(),
     PlainDivision(),
-    JoinedActivations(),
     relax.transform.CanonicalizeBindings(),  # a variable's other name would have another layout
     relax.transform.EliminateCommonSubexpr(),  # branches that each begin with a ReLU of the same tensor
+    relax.transform.DeadCodeElimination(),
+    JoinedActivations(),
+    MoveShuffles(),
+    relax.transform.CanonicalizeBindings(),
     relax.transform.DeadCodeElimination(),
 )
 """What is constant is computed, and what is the same once; batch norm becomes weights and biases."""

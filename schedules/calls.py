@@ -52,8 +52,8 @@ def _results(block: SBlock, epilogue: Epilogue, pixel_axis: int) -> list[ir.Expr
     operands = epilogue.at(place)
     if not epilogue.finish.stored:
         return [tirx.BufferLoad(block.body.buffer, place), *operands]
-    after = [index + (axis == pixel_axis) for axis, index in enumerate(place)]
-    return [operands[0], epilogue.at(after)[0], *operands[1:]]
+    after = epilogue.at([index + (axis == pixel_axis) for axis, index in enumerate(place)])
+    return [operands[0], after[0], *operands[1:], *(after[-1:] if epilogue.finish.adds else [])]
 
 
 def step_calls(

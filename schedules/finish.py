@@ -9,9 +9,10 @@ from functools import partial
 
 from schedules.operands import VECTOR, load_text
 
-BIAS, OUTPUT, OTHER, PITCH = "x20", "x21", "x22", "x23"
+BIAS, OUTPUT, OTHER, PITCH, OTHER_PITCH = "x20", "x21", "x22", "x23", "x24"
 """The general registers that hold the addresses of a panel's biases, of the output, and of what is added to
-it, and the bytes from an output pixel to the next.
+it, and the bytes from an output pixel to the next, and from what is added to one to the next: either may be
+some channels of a wider tensor (compile/passes/columns.py).
 """
 ADD, MAX, MIN = "fadd", "smax", "smin"
 _LAG = 2  # pixels between one operation and the next: more cycles than an operation's latency
@@ -42,13 +43,14 @@ class Finish:
     @property
     def parameters(self) -> str:
         """Of a function: `%sums` (of the first pixel), and as far as they are wanted `%next` (the second
-        pixel's output), `%bias` and `%other`.
+        pixel's output), `%bias`, and `%other` and `%other_next`.
         """
         wanted = {
             "%sums": True,
             "%next": self.stored,
             "%bias": self.bias,
             "%other": self.stored and self.adds,
+            "%other_next": self.stored and self.adds,
         }
         return ", ".join(f"ptr {name}" for name, is_wanted in wanted.items() if is_wanted)
 
@@ -60,13 +62,14 @@ class Finish:
             **pointers,
             **({BIAS: "%bias"} if self.bias else {}),
             **({OUTPUT: "%sums", PITCH: "%next"} if self.stored else {}),
-            **({OTHER: "%other"} if self.stored and self.adds else {}),
+            **({OTHER: "%other", OTHER_PITCH: "%other_next"} if self.stored and self.adds else {}),
         }
         lines = [f"  %{register} = ptrtoint ptr {name} to i64\n" for register, name in wanted.items()]
         found = {register: f"%{register}" for register in wanted}
-        if self.stored:
-            lines.append(f"  %pitch = sub i64 %{PITCH}, %{OUTPUT}\n")
-            found[PITCH] = "%pitch"
+        for pitch, base in ((PITCH, OUTPUT), (OTHER_PITCH, OTHER)):
+            if pitch in wanted:
+                lines.append(f"  %{pitch}_bytes = sub i64 %{pitch}, %{base}\n")
+                found[pitch] = f"%{pitch}_bytes"
         return "".join(lines), found
 
     def starts(
@@ -117,9 +120,9 @@ class Finish:
                 else [[next(unused) for _ in pixels[0]] for _ in range(_LAG + 1)]
             )
             if operation == ADD:
-                stages.append(partial(_moved, "ld1", operands, OTHER))
+                stages.append(partial(_moved, "ld1", operands, OTHER, OTHER_PITCH))
             stages.append(partial(_done, operation, pixels, operands))
-        stages.append(partial(_moved, "st1", pixels, OUTPUT))
+        stages.append(partial(_moved, "st1", pixels, OUTPUT, PITCH))
         return found + [
             line for stage, at in _staggered(len(stages), len(pixels)) for line in stages[stage](at)
         ]
@@ -130,9 +133,9 @@ _Stage = Callable[[int], list[str]]
 """The instructions for the pixel of a number."""
 
 
-def _moved(instruction: str, registers: _Registers, base: str, pixel: int) -> list[str]:
+def _moved(instruction: str, registers: _Registers, base: str, pitch: str, pixel: int) -> list[str]:
     vectors = ", ".join(f"v{register}.4s" for register in registers[pixel % len(registers)])
-    return [f"{instruction} {{{vectors}}}, [{base}], {PITCH}"]
+    return [f"{instruction} {{{vectors}}}, [{base}], {pitch}"]
 
 
 def _done(operation: str, pixels: _Registers, operands: _Registers, pixel: int) -> list[str]:

@@ -128,11 +128,9 @@ def straight_line(lowered: Lowered, core: Core, weights: Weights) -> Program:
     """
     module, plan = allocated(lowered, core)
     reader = _Reader(module["main"], plan, weights)
-    called = sorted(
-        plan.called, key=lambda var: str(var.name_hint)
-    )  # a set: the library is the same each time
     kernels = {
-        var.name_hint: allow_aliases(module[var]) if var in plan.aliased else module[var] for var in called
+        var.name_hint: allow_aliases(module[var]) if var in plan.aliased else module[var]
+        for var in dict.fromkeys(plan.calls)
     }
     return Program(tuple(reader.calls), tuple(reader.copies), kernels, plan.arena_bytes)
 

@@ -69,12 +69,12 @@ def _blocks(statement: tirx.Stmt, loops: Loops) -> Iterator[tuple[s_tir.SBlockRe
 def _is_added(body: tirx.Stmt, adders: list[s_tir.SBlock], parameter: ir.Expr, output: ir.Expr) -> bool:
     """Whether a written-out loop adds `parameter` to what it stores in `output`, and only that.
 
-    A call of it names the output twice (its first two pixels) and the parameter once.
+    A call of it names two pixels of each.
     """
     if len(adders) != 1 or not adders[0].reads[-1].source.same_as(parameter):
         return False
     inside = _occurrences(adders[0].body, output)
-    return _occurrences(body, output) == inside == 2 * _occurrences(body, parameter)
+    return _occurrences(body, output) == inside == _occurrences(body, parameter)
 
 
 def _writes_once(realize: s_tir.SBlockRealize, loops: Loops) -> bool:

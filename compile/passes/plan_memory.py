@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from tvm import ir, relax
@@ -20,6 +19,7 @@ from compile.passes.joins import joins_of
 from compile.passes.kernel_parameters import accept_offsets, allow_aliases
 from compile.passes.liveness import KernelCall, Liveness, liveness_of
 from compile.passes.rewriter import Rewriter
+from compile.passes.side_by_side import SCHEDULED_AS
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,10 @@ class Plan:
     """Of the tensors with allocations of their own: the network's outputs, mostly."""
     sizes: Mapping[relax.Var, int]
     """Bytes of every tensor."""
-    called: AbstractSet[ir.GlobalVar]
-    """The kernels that are still called."""
+    calls: Sequence[ir.GlobalVar]
+    """The kernels that are still called, in order."""
+    scheduled_as: Sequence[str]
+    """Under which name each of `calls` was scheduled: SideBySide gives some another."""
     inside: Mapping[relax.Var, tuple[relax.Var, int]]
     """Tensors that are parts of one with an allocation of its own: that one, and where, in bytes."""
     placed_parameters: Mapping[ir.GlobalVar, Collection[int]]
@@ -76,7 +78,7 @@ class PlanMemory:
             updated.update_func(var, accept_offsets(kernel, positions, plan.unaligned_parameters[var]))
         main = module.get_global_var("main")
         updated.update_func(main, _Placer(updated, plan).visit_expr(module[main]))
-        for kernel in set(plan.needless.values()) - plan.called:
+        for kernel in set(plan.needless.values()) - set(plan.calls):
             del updated[kernel]
         return updated
 
@@ -109,13 +111,18 @@ def plan_memory(module: ir.IRModule, in_place: Collection[str] = ()) -> Plan:
         layout.size,
         sum(size for var, size in seen.allocated.items() if var not in starts),
         seen.allocated,
-        {call.kernel for call in calls},
+        [call.kernel for call in calls],
+        [_scheduled_as(module, call.kernel) for call in calls],
         inside,
         _parameters(calls, starts),
         _parameters(calls, unaligned),
         aliased,
         {bindings[step].var: bindings[step].value.op for step in joins.steps},
     )
+
+
+def _scheduled_as(module: ir.IRModule, kernel: ir.GlobalVar) -> str:
+    return str(module[kernel].attrs.get(SCHEDULED_AS, kernel.name_hint))
 
 
 def _overwritten(

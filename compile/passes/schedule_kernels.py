@@ -73,7 +73,8 @@ class _Packer(Rewriter):
             return call
         name = str(call.args[0].name_hint)
         kernel = self.scheduled[name]
-        self.kernels.append(Kernel(name, kernel.workload, kernel.origin))
+        var = self.vars[name]  # of another name, where a kernel became equal to it
+        self.kernels.append(Kernel(str(var.name_hint), kernel.workload, kernel.origin))
         arguments = [
             _packed(argument, parameter.ty.shape)
             for argument, parameter in zip(call.args[1].fields, kernel.function.params, strict=False)
@@ -82,9 +83,9 @@ class _Packer(Rewriter):
         types = list(results.fields) if isinstance(results, relax.TupleType) else [results]
         workspace = kernel.function.params[len(arguments) + len(types) :]
         if not workspace:
-            return relax.call_tir(self.vars[name], arguments, types)
+            return relax.call_tir(var, arguments, types)
         types += [relax.TensorType(parameter.ty.shape, parameter.ty.dtype) for parameter in workspace]
-        called = self.builder_.emit(relax.call_tir(self.vars[name], arguments, types))
+        called = self.builder_.emit(relax.call_tir(var, arguments, types))
         return relax.TupleGetItem(called, 0)
 
 

@@ -145,7 +145,7 @@ def squeeze() -> nn.Module:
 NETWORKS = {
     # Image pooling is added after the projection, and neither spread nor concatenated.
     "deeplab": (deeplab, ["stem", "conv", "pool", *["pointwise"] * 5, "planar"]),
-    "atrous": (atrous, ["stem", "pool", *["pointwise"] * 2, "conv", "concat", *["pointwise"] * 2, "planar"]),
+    "atrous": (atrous, ["stem", "pool", *["pointwise"] * 2, "conv", *["pointwise"] * 2, "planar"]),
     # A scale is applied in the epilogue of what it scales.
     "lraspp": (lraspp, ["stem", "conv", "pool", *["pointwise"] * 2, "resize", *["pointwise"] * 2, "planar"]),
     "pyramid": (pyramid, ["stem", "conv", "pointwise", "resize", "pointwise", "planar", "planar"]),

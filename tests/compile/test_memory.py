@@ -235,9 +235,9 @@ def concatenating(body) -> nn.Module:
 CONCATENATIONS = {
     # name: (module, batch, calls that need no copy, copies that are left)
     "ssd": (ssd, 1, 2, 0),
-    "ssd_of_two_images": (ssd, 2, 0, 2),
+    "ssd_of_two_images": (ssd, 2, 0, 1),
     "rows": (lambda: concatenating(lambda m, x: m.c(torch.cat([m.a(x), m.b(x)], 2))), 1, 1, 0),
-    "channels": (lambda: concatenating(lambda m, x: torch.cat([m.a(x), m.b(x)], 1)), 1, 0, 1),
+    "channels": (lambda: concatenating(lambda m, x: torch.cat([m.a(x), m.b(x)], 1)), 1, 0, 0),
     "twice_the_same": (lambda: concatenating(lambda m, x: m.c(torch.cat([y := m.a(x), y], 2))), 1, 0, 1),
     "of_the_input": (
         lambda: concatenating(lambda _, x: torch.cat([x, x.abs()], 0)),
