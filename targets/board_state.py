@@ -90,6 +90,10 @@ class BoardState:
     x86_cpuinfo: bool
     declared_emulated: bool
     counter_hz: int | None
+    folder_free_kib: int | None
+    """Where the session's files are."""
+    timer_ns: int | None
+    """The smallest step of the clock that times are taken by."""
 
     @cached_property
     def mask(self) -> frozenset[int]:
@@ -131,6 +135,8 @@ def parse_state(text: str) -> BoardState:
         x86_cpuinfo=any(value.startswith("vendor_id") for value in facts.get("/proc/cpuinfo", ())),
         declared_emulated="declared_emulated" in facts,
         counter_hz=_number(_first(facts, "counter_hz")),
+        folder_free_kib=_number(_first(facts, "folder_free")),
+        timer_ns=_number(_first(facts, "timer_ns")),
     )
 
 

@@ -9,7 +9,7 @@ import itertools
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,6 +157,17 @@ class RpcDevice:
         name = f"library-{next(self._numbers)}.so"
         self.link.session.upload(str(library), target=name)
         return self.link.session.load_module(name)
+
+    def info(self) -> Mapping[str, Any]:
+        """What the agent says of itself and its CPU (targets/agent/src/info.c). Raises DeviceError."""
+        with self.link.explained("asking what it is"):
+            found: Mapping[str, Any] = json.loads(_ask(self.link, DEVICE_INFO))
+            return found
+
+    def round_trip(self) -> None:
+        """Go there and back, for nothing. Raises DeviceError."""
+        with self.link.explained("answering"):
+            self.link.session.get_function(SAMPLE)()
 
     def state(self) -> BoardState:
         """See `targets.device.Device`."""

@@ -13,7 +13,7 @@ import tvm
 from numpy.typing import NDArray
 
 from targets.emulated.kernel import SYMBOL, Argument
-from targets.rpc import Link, RpcDevice
+from targets.rpc import SAMPLE, Link, RpcDevice
 
 TIMED_SECONDS = 0.2
 """About how long the repeats take together, without what is between them."""
@@ -51,12 +51,19 @@ class RpcKernel:
         (`number`), and no min_repeat_ms, which adds calls that would find everything warm.
         """
         with self.link.explained("timing the kernel"):
-            first = median(self._timed(FEWEST))
+            first = median(self._times(FEWEST, FLUSH))
             repeats = min(MOST, int(TIMED_SECONDS / max(first, 1e-9)))
-            return first if repeats <= FEWEST else median(self._timed(repeats))
+            return first if repeats <= FEWEST else median(self._times(repeats, FLUSH))
 
-    def _timed(self, repeats: int) -> Sequence[float]:
-        evaluate = self.module.time_evaluator(SYMBOL, self.device, number=1, repeat=repeats, f_preproc=FLUSH)
+    def sampled(self, repeats: int) -> Sequence[float]:
+        """The seconds of so many calls in turn, with all in the caches; the board notes its clock before each
+        (`RpcDevice.state`). Raises DeviceError as `run` does.
+        """
+        with self.link.explained("timing the kernel"):
+            return self._times(repeats, SAMPLE)
+
+    def _times(self, repeats: int, before: str) -> Sequence[float]:
+        evaluate = self.module.time_evaluator(SYMBOL, self.device, number=1, repeat=repeats, f_preproc=before)
         found: Sequence[float] = evaluate(*self.tensors).results
         return found
 

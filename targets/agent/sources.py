@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+
+from targets.cache import content_key
 
 # Under tvm_ffi/src/ffi of the apache-tvm-ffi wheel.
 FFI_SOURCES = (
@@ -75,6 +79,8 @@ LINK_FLAGS = ("-Os", "-rdynamic", "-Wl,--gc-sections", "-s")
 
 _HERE = Path(__file__).parent
 GAPS = _HERE / "gaps"
+SRC = _HERE / "src"
+TELLS_VERSIONS = "info.c"
 
 
 @dataclass(frozen=True)
@@ -113,5 +119,27 @@ def units(tree: Path) -> Iterator[Unit]:
     for name in RUNTIME_SOURCES:
         path = tree / "src" / "runtime" / name
         yield Unit(f"runtime/{name}", path, CXX_FLAGS, (*tvm_headers, *ffi_headers))
-    for path in sorted((_HERE / "src").glob("*.c")):
-        yield Unit(f"agent/{path.name}", path, C_FLAGS, (path.parent, *ffi_headers))
+    for path in sorted(SRC.glob("*.c")):
+        flags = (*C_FLAGS, *_versions()) if path.name == TELLS_VERSIONS else C_FLAGS
+        yield Unit(f"agent/{path.name}", path, flags, (path.parent, *ffi_headers))
+
+
+def agent_version() -> str:
+    """The version that our sources give the agent."""
+    found = re.search(r'AGENT_VERSION "([^"]+)"', (SRC / "agent.h").read_text())
+    assert found is not None
+    return found[1]
+
+
+def agent_build() -> str:
+    """A hash of our sources, which tells agents of one version apart."""
+    return content_key(sorted(SRC.glob("*.[ch]")))[:8]
+
+
+def runtime_version() -> str:
+    """Of TVM's runtime in the agent, which is built from the wheel."""
+    return version("apache-tvm")
+
+
+def _versions() -> tuple[str, str]:
+    return (f'-DAGENT_BUILD="{agent_build()}"', f'-DRUNTIME_VERSION="{runtime_version()}"')

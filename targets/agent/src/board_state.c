@@ -6,9 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { MAX_CPUS = 256, ELF_MACHINE = 18 };
+enum { MAX_CPUS = 256, ELF_MACHINE = 18, TIMER_READS = 1000 };
 
 #define CPUS "/sys/devices/system/cpu/"
 #define THERMAL "/sys/class/thermal/"
@@ -101,6 +103,29 @@ static unsigned long counter_hz(void) {
   return hz;
 }
 
+static void add_folder(char* text, size_t size) {
+  struct statvfs folder;
+  if (statvfs(".", &folder) != 0) return;
+  add(text, size, "folder_free %llu\n", (unsigned long long)folder.f_bavail * folder.f_frsize / 1024);
+}
+
+static long long nanoseconds(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return time.tv_sec * 1000000000LL + time.tv_nsec;
+}
+
+/* As it is seen: what clock_getres says is 1 ns whatever the timer does. */
+static void add_timer(char* text, size_t size) {
+  long long least = 0, before = nanoseconds();
+  for (int i = 0; i < TIMER_READS; i++) {
+    long long now = nanoseconds(), step = now - before;
+    if (step > 0 && (least == 0 || step < least)) least = step;
+    before = now;
+  }
+  add(text, size, "timer_ns %lld\n", least);
+}
+
 static void add_samples(char* text, size_t size) {
   for (int cpu = 0; cpu < MAX_CPUS; cpu++) {
     if (samples[cpu].times == 0) continue;
@@ -114,6 +139,8 @@ void board_state(char* text, size_t size) {
   add_programs(text, size);
   add(text, size, "counter_hz %lu\n", counter_hz());
   add_samples(text, size);
+  add_folder(text, size);
+  add_timer(text, size);
   for (size_t i = 0; i < sizeof kFacts / sizeof kFacts[0]; i++) add_files(text, size, kFacts[i].files, kFacts[i].line);
 }
 

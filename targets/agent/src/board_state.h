@@ -10,6 +10,8 @@
  *   declared_emulated 1            whoever started it says so ($ARMATURE_EMULATED)
  *   counter_hz N                   of the generic timer
  *   ran CPU TIMES KHZ KHZ          samples taken on that CPU, the lowest and the highest clock (0: unknown)
+ *   folder_free KIB                where this process stores files
+ *   timer_ns N                     the smallest step of the clock that times are taken by
  */
 void board_state(char* text, size_t size);
 

@@ -67,7 +67,8 @@ static void append_cpu_parts(char* json, size_t size) {
 }
 
 void device_info(char* json, size_t size) {
-  snprintf(json, size, "{\"agent\": \"%s\", \"arch\": \"aarch64\", \"features\": [", AGENT_VERSION);
+  snprintf(json, size, "{\"agent\": \"%s\", \"build\": \"%s\", \"runtime\": \"%s\", \"arch\": \"aarch64\", \"features\": [", AGENT_VERSION, AGENT_BUILD,
+           RUNTIME_VERSION);
   append_features(json, size);
   append(json, size, "], \"cpus\": ");
   char count[32];

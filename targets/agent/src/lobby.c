@@ -15,7 +15,7 @@ static const char kHello[] = "ARM1";
 static const double HELLO_SECONDS = 5.0; /* a link of 200 ms that loses packets needs two */
 
 enum { HELLO_BYTES = 4, INT_BYTES = 4 };
-enum { WRONG_TOKEN = 'T' };
+enum { WRONG_TOKEN = 'T', DRAINED = 'D', MAX_ANSWER = 64 * 1024 };
 
 static void leave(Visitor* visitor) {
   close(visitor->fd);
@@ -91,13 +91,50 @@ static void hear_length(Visitor* visitor) {
   expect(visitor, KEY, (size_t)length);
 }
 
-static void hear_key(Visitor* visitor) {
+static void send_away(Visitor* visitor) {
+  static const char kDrained[] = {'R', DRAINED};
+  if (visitor->is_ours) tell(visitor, kDrained, sizeof kDrained);
+  refuse(visitor, "this board is being drained");
+}
+
+static void drain(Lobby* lobby) {
+  lobby->is_drained = 1;
+  for (int i = 0; i < MAX_VISITORS; i++) {
+    if (lobby->visitors[i].fd >= 0 && lobby->visitors[i].piece == IS_WAITING) send_away(&lobby->visitors[i]);
+  }
+}
+
+/* The kernel is given room for all of it: nobody waits for a reader. */
+static void answer(const Lobby* lobby, Visitor* visitor) {
+  static char text[MAX_ANSWER + 5];
+  const int room = sizeof text;
+  lobby->describe(lobby->server, text + 5, MAX_ANSWER);
+  const uint32_t length = (uint32_t)strlen(text + 5);
+  text[0] = 'S';
+  memcpy(text + 1, &length, sizeof length);
+  setsockopt(visitor->fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+  if (tell(visitor, text, length + 5) != 0) log_line("%s did not take its answer", visitor->from);
+  leave(visitor);
+}
+
+static void hear_key(Lobby* lobby, Visitor* visitor) {
+  const char* key = (const char*)visitor->bytes;
   visitor->bytes[visitor->wanted] = '\0';
-  visitor->piece = IS_WAITING;
+  if (visitor->is_ours && strcmp(key, "drain") == 0) {
+    log_line("%s drains this board", visitor->from);
+    drain(lobby);
+    answer(lobby, visitor);
+  } else if (visitor->is_ours && strcmp(key, "status") == 0) {
+    answer(lobby, visitor);
+  } else if (lobby->is_drained) {
+    send_away(visitor);
+  } else {
+    visitor->piece = IS_WAITING;
+  }
 }
 
 /* A piece is complete. */
-static void hear(const Lobby* lobby, Visitor* visitor) {
+static void hear(Lobby* lobby, Visitor* visitor) {
   switch (visitor->piece) {
     case HELLO: hear_hello(lobby, visitor); break;
     case NONCE: hear_nonce(lobby, visitor); break;
@@ -107,13 +144,13 @@ static void hear(const Lobby* lobby, Visitor* visitor) {
       expect(visitor, LENGTH, INT_BYTES);
       break;
     case LENGTH: hear_length(visitor); break;
-    case KEY: hear_key(visitor); break;
+    case KEY: hear_key(lobby, visitor); break;
     case IS_WAITING: break;
   }
 }
 
 /* Reads what is there of what is wanted, no byte more: what follows is the session's. */
-static void listen_to(const Lobby* lobby, Visitor* visitor) {
+static void listen_to(Lobby* lobby, Visitor* visitor) {
   while (visitor->fd >= 0 && visitor->piece != IS_WAITING) {
     size_t missing = visitor->wanted - visitor->got;
     ssize_t count = missing == 0 ? 0 : recv(visitor->fd, visitor->bytes + visitor->got, missing, MSG_DONTWAIT);
@@ -217,6 +254,12 @@ Visitor* lobby_next(Lobby* lobby) {
   }
   if (next != NULL && next->is_ours && tell(next, "G", 1) != 0) leave(next);
   return next != NULL && next->fd < 0 ? NULL : next;
+}
+
+int lobby_waiting(const Lobby* lobby) {
+  int count = 0;
+  for (int i = 0; i < MAX_VISITORS; i++) count += lobby->visitors[i].fd >= 0 && lobby->visitors[i].piece == IS_WAITING;
+  return count;
 }
 
 void lobby_close(Lobby* lobby) {

@@ -9,6 +9,9 @@
  *   client  its proof (32 bytes), where a token is wanted; then as TVM's client, at once
  *   agent   its proof (32 bytes), where a token is wanted; 'Q' and a byte: so many are before you, whenever that
  *           changes; 'G' when its turn has come, and as TVM's server from then on; or 'R' and a byte: refused
+ *
+ * In place of the key may stand a request, which is answered at once, whoever has the board: 'S', a length (32 bits,
+ * little-endian) and what `describe` writes. `status` only asks; after `drain` no client is let in any more.
  */
 #ifndef ARMATURE_LOBBY_H_
 #define ARMATURE_LOBBY_H_
@@ -43,12 +46,18 @@ typedef struct {
 typedef struct {
   int listener;
   const Token* token;
-  int is_busy; /* a session is going on */
+  int is_busy;    /* a session is going on */
+  int is_drained; /* nobody is let in any more */
+  void* server;   /* the argument of: */
+  void (*describe)(void* server, char* text, size_t size);
   long count;
   Visitor visitors[MAX_VISITORS];
 } Lobby;
 
 void lobby_open(Lobby* lobby, int listener, const Token* token);
+
+/* How many clients wait for their turn. */
+int lobby_waiting(const Lobby* lobby);
 
 /* Lets the signals of `mask` in, attends to the visitors, and waits until something happens to them, to `other` (may
  * be NULL), or the milliseconds are over. */

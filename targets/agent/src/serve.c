@@ -12,6 +12,7 @@
 #include "net.h"
 #include "options.h"
 #include "session.h"
+#include "status.h"
 #include "turns.h"
 
 enum { TRACKER_RETRY_SECONDS = 5, PING_SECONDS = 2, DISK_MIB = 2048 };
@@ -21,6 +22,7 @@ typedef struct {
   Token token;
   Lobby lobby;
   sigset_t wait_mask;
+  Status status;
 } Server;
 
 /* The session's limit in seconds: the client's (`-timeout=` in its key) or ours, whichever is shorter. */
@@ -53,6 +55,14 @@ static int shake_hands(const Visitor* visitor, const Options* options, double* s
 static void wait_beside_session(void* server, struct pollfd* client, int milliseconds) {
   Server* self = server;
   lobby_wait(&self->lobby, client, milliseconds, &self->wait_mask);
+  if (self->lobby.is_drained) tracker_close(&self->options.tracker);
+}
+
+static void describe(void* server, char* text, size_t size) {
+  Server* self = server;
+  self->status.is_drained = self->lobby.is_drained;
+  self->status.waiting = lobby_waiting(&self->lobby);
+  status_write(&self->status, text, size);
 }
 
 /* What is the agent's, and not the client's code's. */
@@ -74,7 +84,8 @@ static int serve_next(Server* server) {
                      .server = server,
                      .wait = wait_beside_session,
                      .forget = forget,
-                     .interrupted = lifeline_is_cut};
+                     .interrupted = lifeline_is_cut,
+                     .last_error = server->status.last_error};
   int is_client = shake_hands(visitor, options, &session.seconds) == 0;
   visitor->fd = -1;
   if (!is_client) {
@@ -82,7 +93,9 @@ static int serve_next(Server* server) {
     return 0;
   }
   server->lobby.is_busy = 1;
+  status_begin(&server->status, visitor->from);
   session_serve(&session);
+  status_end(&server->status);
   server->lobby.is_busy = 0;
   return 1;
 }
@@ -91,7 +104,7 @@ static void serve_until_stopped(Server* server) {
   Tracker* tracker = &server->options.tracker;
   double retry = 0, ping = 0;
   int offered = 0;
-  while (!lifeline_is_cut()) {
+  while (!lifeline_is_cut() && !server->lobby.is_drained) {
     double now = seconds_now();
     if (tracker->fd < 0 && now >= retry) {
       tracker_register(tracker);
@@ -155,6 +168,8 @@ static int serve(Server* server) {
   int listener = open_door(options, &server->token);
   if (listener < 0 || make_work_dir(options->work_dir, &ours) != 0) return EXIT_FAILED;
   lobby_open(&server->lobby, listener, &server->token);
+  server->lobby.server = server;
+  server->lobby.describe = describe;
   if (server->token.length > 0) log_line("clients must have the token");
   options->tracker.listen_port = options->port;
   printf("listening on %s:%d\n", options->host, options->port);

@@ -152,13 +152,14 @@ static int ran_out(const Session* session, const struct rusage* usage) {
 }
 
 static void report(const Session* session, Ending ending, int status, const struct rusage* usage) {
-  char message[128];
+  char message[LAST_ERROR];
   if (ending == STOPPED) {
     snprintf(message, sizeof message, "the agent was stopped");
   } else if (ending == TIME_UP) {
     snprintf(message, sizeof message, "RPCSessionTimeoutError: session ended after %g s, its time limit", session->seconds);
   } else if (ending == CLIENT_GONE) {
-    log_line("session ended: its client hung up while the library was running");
+    snprintf(session->last_error, LAST_ERROR, "session ended: its client hung up while the library was running");
+    log_line("%s", session->last_error);
     return;
   } else if (ending == MEMORY_FULL || (WIFSIGNALED(status) && ran_out(session, usage))) {
     snprintf(message, sizeof message, "session ran out of memory: it had %ld MiB, allowed are %ld MiB",
@@ -171,6 +172,7 @@ static void report(const Session* session, Ending ending, int status, const stru
     return;
   }
   log_line("%s", message);
+  memcpy(session->last_error, message, sizeof message);
   net_time_out(session->socket, TELL_SECONDS);
   tell_client(session->socket, message);
   net_drain(session->socket, TELL_SECONDS);

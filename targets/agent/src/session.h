@@ -5,6 +5,8 @@
 #include <poll.h>
 #include <sys/types.h>
 
+enum { LAST_ERROR = 128 };
+
 typedef struct {
   int socket;
   double seconds;       /* time limit; 0: none */
@@ -15,6 +17,7 @@ typedef struct {
   void (*wait)(void* server, struct pollfd* client, int milliseconds); /* ... for something to happen */
   void (*forget)(void* server); /* closes, in the session's process, what is not the client's */
   int (*interrupted)(void);     /* asked often: must the session end? */
+  char* last_error;             /* of LAST_ERROR bytes: set where it ends badly */
 } Session;
 
 /* Serves the client until it leaves, the time is up, the memory is full, or the process crashes; closes the

@@ -1,0 +1,1 @@
+"""Whether a board is well: a list of checks, each with a remedy."""
