@@ -196,6 +196,20 @@ def find_boards(spec: str) -> Place | Tracker | SshBoard | None:
     return Tracker(Place(host, port), rest, token)
 
 
+def find_tracker(spec: str) -> Tracker | None:
+    """All boards of a tracker://HOST:PORT, without a key; None for another spec."""
+    mine = find_user_board(spec)
+    address = (mine.address if mine else spec).rstrip("/")
+    if not address.startswith("tracker://") or address.count("/") != 2:
+        return None
+    from targets.place import Place
+    from targets.token import find_token
+    from targets.tracker import Tracker
+
+    host, port, _ = _address(address)
+    return Tracker(Place(host, port), "", find_token(mine.token_file if mine else None))
+
+
 def _boards(spec: str, _core: Core | None, seconds: float) -> AbstractContextManager[Device]:
     from targets.place import Place
     from targets.rpc import connect_place, connect_through_tracker

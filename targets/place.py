@@ -26,7 +26,8 @@ ANSWER_SECONDS = 10.0
 PATIENCE_SECONDS = 1.0
 """So long a board is waited for without a word."""
 HELLO = b"ARM1"
-OPEN, TOKEN_WANTED, PROOF, QUEUED, TURN, REFUSED = b"OTPQGR"
+OPEN, TOKEN_WANTED, PROOF, QUEUED, TURN, REFUSED, SAID = b"OTPQGRS"
+MOST_SAID = 1 << 20
 
 # Seconds, seconds, probes, and milliseconds for what was sent; the same as the agent's (net.c).
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 30_000}
@@ -101,6 +102,21 @@ def answers(place: Place, seconds: float) -> bool:
     except DeviceError:
         return False
     return True
+
+
+def ask(spec: str, place: Place, request: str) -> str:
+    """What the agent at `place` answers to `status` or `drain`, whoever has the board.
+
+    Raises LostError where it cannot be reached, is no agent or one too old; DeviceError as `greet` does.
+    """
+    connection = _reach(spec, place, "is the agent running there, and listening on that address?")
+    with connection, _explained(spec):
+        _introduce(spec, place, connection, request)
+        head = read_exactly(connection, 5)
+        length = int.from_bytes(head[1:], "little")
+        if head[0] != SAID or length > MOST_SAID:
+            raise LostError(f"{spec} does not answer to {request!r}: is its agent of this version?")
+        return read_exactly(connection, length).decode(errors="replace")
 
 
 def read_exactly(connection: socket.socket, count: int) -> bytes:
@@ -193,6 +209,8 @@ def _wait_for_turn(spec: str, connection: socket.socket, end: float) -> None:
             raise LostError(f"{spec} was not free in time: another client may hold it ({queue})") from None
         if answer == TURN:
             return
+        if answer == REFUSED:
+            raise RefusedError(f"{spec} is being drained: it takes no more clients (docs/boards.md)")
         if answer != QUEUED:
             raise LostError(f"{spec} is not Armature's agent")
         (before,) = read_exactly(connection, 1)

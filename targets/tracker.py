@@ -8,7 +8,7 @@ from __future__ import annotations
 import select
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,16 +34,28 @@ class Tracker:
     @property
     def spec(self) -> str:
         """As a device is named."""
-        return f"tracker://{self.place}/{self.key}"
+        return f"tracker://{self.place}/{self.key}".rstrip("/")
+
+    def boards(self) -> Sequence[tuple[str, Place]]:
+        """Key and place of each board that is registered, of this key; without one, of all.
+
+        LostError when the tracker cannot be reached.
+        """
+        found = [
+            (server["key"].removeprefix("server:"), server["addr"])
+            for server in self._summary()["server_info"]
+        ]
+        return [
+            (key, Place(str(host), int(port), token=self.token))
+            for key, (host, port) in found
+            if self.key in ("", key)
+        ]
 
     def count(self) -> int:
         """How many boards of the key are registered. DeviceError when none is, LostError when the tracker
         cannot be reached.
         """
-        with self._connected() as connection:
-            base.sendjson(connection, [base.TrackerCode.SUMMARY])
-            _, summary = base.recvjson(connection)
-        keys = [server["key"].removeprefix("server:") for server in summary["server_info"]]
+        keys = [server["key"].removeprefix("server:") for server in self._summary()["server_info"]]
         if self.key not in keys:
             there = ", ".join(sorted(set(keys))) or "none"
             raise DeviceError(f"{self.spec}: no board of key {self.key!r} is registered; there are: {there}")
@@ -63,6 +75,12 @@ class Tracker:
                     raise LostError(f"{self.spec}: no board of that key was free in time; try again later")
             _, (host, port, match_key) = base.recvjson(connection)
             return Place(host, port, match_key, self.token)
+
+    def _summary(self) -> Mapping[str, Any]:
+        with self._connected() as connection:
+            base.sendjson(connection, [base.TrackerCode.SUMMARY])
+            found: Mapping[str, Any] = base.recvjson(connection)[1]
+            return found
 
     @contextmanager
     def _connected(self) -> Iterator[Any]:

@@ -11,16 +11,18 @@ import click
 from compile.cli import show_estimates
 from compile.cli.console import print_json, print_parts, stage
 from compile.cli.doctoring import doctor_command
+from compile.cli.farming import drain_command, list_command, serve_command
 from compile.cli.options import ghz_option, json_option, pairs
 from targets.errors import UserError
 
 
-@click.group("board", short_help="Work with a board itself: check it, or price any program on it.")
+@click.group("board", short_help="Boards themselves: check, list, serve, drain; price any program.")
 def board_group() -> None:
     """Work with a board itself."""
 
 
-board_group.add_command(doctor_command)
+for command in (doctor_command, list_command, serve_command, drain_command):
+    board_group.add_command(command)
 
 PROFILE_HELP = """Estimate what any aarch64 Linux program costs on an emulated board.
 

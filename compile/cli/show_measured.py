@@ -35,6 +35,11 @@ def measured(found: MeasuredReport) -> Parts:
         yield "nothing was found that speaks against the figure (docs/measuring.md)"
 
 
+def board_cells(state: BoardState) -> tuple[str, str, str]:
+    """Clock, governor and temperature."""
+    return _by_cpu(state, _clock), _by_cpu(state, _governor), _temperature(state)
+
+
 def _latency(found: MeasuredReport) -> str:
     model = f"{found.after.model}, " if found.after.model else ""
     figure = f"{found.device} ({escape(model + found.description)}): measured {_ms(found, 50)} ms"

@@ -23,7 +23,7 @@ SLOW_TRIP = 0.1
 COARSE_NS, USELESS_NS = 1_000, 100_000
 """Steps of a timer: 0.1% of a kernel that takes 1 ms; a tenth of it. A Cortex-A's has 19 to 1000 MHz."""
 ERROR = 1e-4
-"""Of the trial kernel: sums of 128 products in float32, in any order, are off by less than a tenth of this."""
+"""Of the trial kernel: sums of 128 products in float32, in any order, are off by a tenth of this at most."""
 SPREAD = 0.10
 """Of one kernel's times, from the 10th to the 90th percentile; `bench` refuses more (docs/measuring.md)."""
 DRIFT = 0.03

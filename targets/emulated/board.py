@@ -51,13 +51,11 @@ class EmulatedBoard:
         self._log: AgentLines | None = None
 
     def __enter__(self) -> EmulatedBoard:
-        qemu = find_qemu()
-        sysroot = find_sysroot()
-        self.model = choose_model(self.core, qemu)
+        emulator, self.model = emulator_of(self.core)
         agent = build_agent()
         self._work_dir = Path(tempfile.gettempdir()) / f"armature-board-{os.getpid()}-{id(self):x}"
         try:
-            self._start([qemu, "-cpu", self.model, "-L", str(sysroot), *DECLARED, str(agent)])
+            self._start([*emulator, str(agent)])
         except BaseException:
             self._stop()
             raise
@@ -124,6 +122,16 @@ def _end_group(process: subprocess.Popen[str]) -> None:
         except (ProcessLookupError, PermissionError):
             log.debug("the agent's process group is gone")
         process.wait()
+
+
+def emulator_of(core: Core) -> tuple[list[str], str]:
+    """The words before a program's own that run it on `core`, and QEMU's CPU model.
+
+    UserError when qemu, its sysroot or the model is missing on this machine.
+    """
+    qemu = find_qemu()
+    model = choose_model(core, qemu)
+    return [qemu, "-cpu", model, "-L", str(find_sysroot()), *DECLARED], model
 
 
 def find_qemu() -> str:

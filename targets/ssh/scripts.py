@@ -31,6 +31,23 @@ def probe(digest: str) -> str:
     )
 
 
+def survey() -> str:
+    """Says how the board is now: lines as the agent's (targets/agent/src/board_state.h), and the places that
+    agents have in its queue.
+    """
+    cpus, thermal = "/sys/devices/system/cpu", "/sys/class/thermal"
+    clocks = "scaling_governor scaling_cur_freq scaling_max_freq cpuinfo_min_freq cpuinfo_max_freq"
+    return _sh(
+        'say() { for f in $1; do test -r $f && sed -n "s|^$2|$f &|p" $f 2>/dev/null; done; }; '
+        f"say {cpus}/online; say '{cpus}/cpu[0-9]*/regs/identification/midr_el1'; "
+        f'for n in {clocks}; do say "{cpus}/cpu[0-9]*/cpufreq/$n"; done; '
+        f'for n in type temp; do say "{thermal}/thermal_zone[0-9]*/$n"; done; '
+        "say /proc/cpuinfo processor; say /proc/cpuinfo 'CPU implementer'; say /proc/cpuinfo 'CPU part'; "
+        "say /proc/cpuinfo vendor_id; say /proc/loadavg; say /proc/meminfo MemAvailable; "
+        "grep -o '@armature-agent-.*' /proc/net/unix; true"
+    )
+
+
 def take(digest: str, size: int) -> str:
     """Stores standard input as the agent, whole or not at all: what is cut short leaves nothing."""
     return _sh(

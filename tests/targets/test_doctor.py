@@ -1,4 +1,4 @@
-"""The checks of a board: on real agents where an emulated one can show it, and on written states where not."""
+"""The checks of a board: on real agents where an emulated one can show it, else on written states."""
 
 from __future__ import annotations
 
