@@ -3,10 +3,11 @@
     python -m bench.paper [--boards rpi3b+,odroid-c4,rpi4,rpi5] [--limit 6e9]
     python -m bench.paper --plot         # bench/paper.svg, from the CSV (needs matplotlib: extra `bench`)
 
-Writes bench/paper.csv, and from it the tables of bench/paper.md. Parameters and multiply-adds are counted;
-milliseconds are estimated on the emulated board at each board's clock (docs/timing.md), one thread, float32,
-with the shipped logs; memory is the arena that a library allocates. Networks of more multiply-adds than
---limit are counted only, not run.
+Writes bench/paper.csv, and from it the tables of bench/paper.md; figures of boards that are not named stay as
+they are, so that boards can be run one at a time. Parameters and multiply-adds are counted; milliseconds are
+estimated on the emulated board at each board's clock (docs/timing.md), one thread, float32, with the shipped
+logs; memory is the arena that a library allocates. Networks of more multiply-adds than --limit are counted
+only, not run.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from targets.cores import find_core
 FOLDER = Path(__file__).parent
 ROWS, TABLES, PLOT = FOLDER / "paper.csv", FOLDER / "paper.md", FOLDER / "paper.svg"
 MILLION, MIB = 1e6, 2**20
+TIME, MEMORY_OF = " estimated ms", " activations MiB"
+"""What follows a board's name in the columns of ROWS."""
 RESOLUTIONS = (112, 56, 28, 14, 7)
 
 
@@ -123,45 +126,70 @@ def between_kernels(source: Source) -> dict[int, float]:
 
 
 def count_all(boards: Sequence[Board], limit: float) -> None:
-    """Write ROWS: a line for each network of the tables."""
+    """Fill the columns of `boards` in ROWS, network by network; those of other boards stay as they are."""
+    kept = read_rows()
+    for table, (_, entries) in TABLES_OF_PAPER.items():
+        for entry in entries:
+            found = kept.setdefault((table, entry.title), {})
+            found.update(figures(entry, boards, limit))
+            write_rows(kept)
+            print(table, entry.title, flush=True)
+
+
+def read_rows() -> dict[tuple[str, str], dict[str, str]]:
+    """The columns of each network, by its table and title; none where ROWS was never written."""
+    if not ROWS.exists():
+        return {}
+    with ROWS.open(encoding="utf-8") as file:
+        return {(each.pop("table"), each.pop("network")): each for each in csv.DictReader(file)}
+
+
+def write_rows(rows: Mapping[tuple[str, str], Mapping[str, str]]) -> None:
+    """Write ROWS, the columns of a board after those of the boards before it."""
+    columns = list(dict.fromkeys(column for cells in rows.values() for column in cells))
     with ROWS.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        names = [f"{board.name} estimated ms" for board in boards]
-        writer.writerow(["table", "network", "params", "multiply-adds", *names, "activations MiB"])
-        for table, (_, entries) in TABLES_OF_PAPER.items():
-            for entry in entries:
-                writer.writerow([table, entry.title, *figures(entry, boards, limit)])
-                file.flush()
-                print(table, entry.title, flush=True)
+        writer = csv.DictWriter(file, ["table", "network", *columns], restval="", lineterminator="\n")
+        writer.writeheader()
+        for (table, network), cells in rows.items():
+            writer.writerow({"table": table, "network": network, **cells})
 
 
-def figures(entry: Entry, boards: Sequence[Board], limit: float) -> list[str]:
-    """Parameters, multiply-adds, milliseconds on each board, and MiB of activations."""
+def figures(entry: Entry, boards: Sequence[Board], limit: float) -> dict[str, str]:
+    """Parameters, multiply-adds, and for each board milliseconds and MiB of activations."""
     cost = model_cost(build_model(find_model(entry.model), entry.args), (1, 3, entry.size, entry.size))
-    counted = [str(cost.params), str(cost.multiply_adds)]
-    if cost.multiply_adds > limit:
-        return [*counted, *([""] * len(boards)), ""]
-    reports = [estimated(entry.source, board) for board in boards]
-    times = [f"{report.total_ms:.1f}" for report in reports]
-    return [*counted, *times, f"{max(each.peak_activation_bytes for each in reports) / MIB:.2f}"]
+    found = {"params": str(cost.params), "multiply-adds": str(cost.multiply_adds)}
+    for board in boards if cost.multiply_adds <= limit else ():
+        report = estimated(entry.source, board)
+        found[f"{board.name}{TIME}"] = f"{report.total_ms:.1f}"
+        found[f"{board.name}{MEMORY_OF}"] = f"{report.peak_activation_bytes / MIB:.2f}"
+    return found
+
+
+def boards_of(rows: Mapping[tuple[str, str], Mapping[str, str]]) -> list[str]:
+    """The boards that ROWS has figures of."""
+    columns = dict.fromkeys(column for cells in rows.values() for column in cells)
+    return [column.removesuffix(TIME) for column in columns if column.endswith(TIME)]
 
 
 def write_tables() -> None:
     """Put the tables into TABLES, in the place of those that are there: from the first heading on."""
-    with ROWS.open(encoding="utf-8") as file:
-        head, *rows = list(csv.reader(file))
-    found = {(table, network): cells for table, network, *cells in rows}
-    boards = [name.removesuffix(" estimated ms") for name in head[4:-1]]
+    found = read_rows()
+    boards = boards_of(found)
     lines = []
     for table, (columns, entries) in TABLES_OF_PAPER.items():
         ours = ("params", "multiply-adds", *(f"{name} ms" for name in boards), "activations")
         lines += [f"## {table}", "", row("network", *(f"paper: {each}" for each in columns), *ours)]
         lines.append("|---" * (1 + len(columns) + len(ours)) + "|")
         for entry in entries:
-            params, multiply_adds, *times, activations = found[table, entry.title]
-            counted = (f"{int(params) / MILLION:.2f}M", f"{int(multiply_adds) / MILLION:.0f}M")
-            memory = f"{activations} MiB" if activations else "-"
-            lines.append(row(entry.title, *entry.paper, *counted, *(each or "-" for each in times), memory))
+            cells = found[table, entry.title]
+            counted = (
+                f"{int(cells['params']) / MILLION:.2f}M",
+                f"{int(cells['multiply-adds']) / MILLION:.0f}M",
+            )
+            times = (cells.get(f"{name}{TIME}") or "-" for name in boards)
+            sizes = [float(cells[f"{name}{MEMORY_OF}"] or 0) for name in boards]
+            memory = f"{max(sizes):.2f} MiB" if any(sizes) else "-"
+            lines.append(row(entry.title, *entry.paper, *counted, *times, memory))
         lines.append("")
     before = TABLES.read_text(encoding="utf-8").partition("\n## ")[0]
     TABLES.write_text("\n".join([before.rstrip(), "", *lines, *memory_table()]) + "\n", encoding="utf-8")
@@ -187,12 +215,15 @@ def plot() -> None:
     """Draw milliseconds against multiply-adds, a line of points for each board."""
     from matplotlib import pyplot
 
-    with ROWS.open(encoding="utf-8") as file:
-        head, *rows = list(csv.reader(file))
+    rows = read_rows()
     figure, axes = pyplot.subplots(figsize=(7, 4.5))
-    for at, name in enumerate(head[4:-1], start=4):
-        points = sorted((int(each[3]) / MILLION, float(each[at])) for each in rows if each[at])
-        axes.plot(*zip(*points, strict=True), "o", label=name.removesuffix(" estimated ms"))
+    for name in boards_of(rows):
+        points = sorted(
+            (int(cells["multiply-adds"]) / MILLION, float(cells[f"{name}{TIME}"]))
+            for cells in rows.values()
+            if cells[f"{name}{TIME}"]
+        )
+        axes.plot(*zip(*points, strict=True), "o", label=name)
     axes.set(xscale="log", yscale="log", xlabel="million multiply-adds", ylabel="milliseconds (estimated)")
     axes.legend(title="board, one thread")
     axes.grid(alpha=0.3, which="both")
