@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -32,15 +32,6 @@ PEAK = Path(__file__).with_name("c_library_peak.c")
 
 # Windows over all channels at each stride, beside the image and dilated; dense layers of odd sizes.
 DENSE = (f"{__name__}:dense", "--input", "input=1x3x29x31")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """PyTorch's threads wait for each other where other tests have the CPUs."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def dense() -> torch.nn.Module:
