@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from torch import fx
 from torch.export import ExportedProgram
 from tvm import ir, relax
@@ -75,6 +76,75 @@ def _largest(node: fx.Node, importer: Any) -> relax.Var:
     return importer.block_builder.emit(relax.op.max(importer.env[arguments[0]], axes or None, keeps))
 
 
+def _elu(node: fx.Node, importer: Any) -> relax.Var:
+    """TVM's importer does not see the scales, which SELU and CELU are made of."""
+    data, *numbers = node.args
+    alpha, scale, input_scale = [*numbers, 1.0, 1.0, 1.0][:3]
+    emit, x = importer.block_builder.emit, importer.env[data]
+
+    def constant(value: Any) -> relax.Constant:
+        return relax.const(value, x.ty.dtype)
+
+    below = emit(relax.op.minimum(x, constant(0.0)))
+    curve = emit(relax.op.exp(emit(relax.op.multiply(below, constant(input_scale)))))
+    bent = emit(relax.op.multiply(emit(relax.op.subtract(curve, constant(1.0))), constant(alpha)))
+    whole = emit(relax.op.add(emit(relax.op.nn.relu(x)), bent))
+    return whole if scale == 1.0 else emit(relax.op.multiply(whole, constant(scale)))
+
+
+def _group_norm(node: fx.Node, importer: Any) -> relax.Var:
+    """Weight and bias may be missing: TVM's importer makes null pointers of them."""
+    arguments: list[Any] = list(node.args)
+    data = importer.env[arguments[0]]
+    channels, groups, epsilon = arguments[4], arguments[6], arguments[7]
+    weight, bias = (
+        relax.const(np.full(channels, default, np.float32)) if given is None else importer.env[given]
+        for given, default in zip(arguments[1:3], (1.0, 0.0), strict=True)
+    )
+    axes = list(range(2, len(data.ty.shape)))
+    normed = relax.op.nn.group_norm(data, weight, bias, groups, channel_axis=1, axes=axes, epsilon=epsilon)
+    return importer.block_builder.emit(normed)
+
+
+def _sampled(node: fx.Node, importer: Any) -> relax.Var:
+    """PyTorch's grid is [N, height, width, 2], Relax's [N, 2, height, width]: TVM's importer knows one."""
+    arguments: list[Any] = list(node.args)
+    data, grid = (importer.env[each] for each in arguments[:2])
+    method, padding, align_corners = arguments[2:]
+    planes = importer.block_builder.emit(relax.op.permute_dims(grid, [0, 3, 1, 2]))
+    sampled = relax.op.image.grid_sample(
+        data,
+        planes,
+        method=("bilinear", "nearest", "bicubic")[method],
+        layout="NCHW",
+        padding_mode=("zeros", "border", "reflection")[padding],
+        align_corners=align_corners,
+    )
+    return importer.block_builder.emit(sampled)
+
+
+def _largest_of_windows(node: fx.Node, importer: Any) -> relax.Tuple:
+    """An adaptive pool: one of equal windows where they are equal, else row by row and column by column."""
+    if any(user.args[1] != 0 for user in node.users):
+        raise NotImplementedError("adaptive_max_pool2d with return_indices=True is not supported")
+    arguments: list[Any] = list(node.args)
+    source, target = arguments[0].meta["val"].shape[2:], arguments[1]
+    emit, data = importer.block_builder.emit, importer.env[arguments[0]]
+    wanted = [before if after is None else after for before, after in zip(source, target, strict=True)]
+    if not any(before % after for before, after in zip(source, wanted, strict=True)):
+        window = [before // after for before, after in zip(source, wanted, strict=True)]
+        found = emit(relax.op.nn.max_pool2d(data, window, window))
+        return relax.Tuple([found, found])
+    for axis, (before, after) in enumerate(zip(source, wanted, strict=True), start=2):
+        parts = []
+        for at in range(after):
+            begin, end = at * before // after, -(-(at + 1) * before // after)
+            part = emit(relax.op.strided_slice(data, [axis], [begin], [end]))
+            parts.append(emit(relax.op.max(part, axis, keepdims=True)))
+        data = emit(relax.op.concat(parts, axis))
+    return relax.Tuple([data, data])
+
+
 def _detections(node: fx.Node, importer: Any) -> relax.Tuple:
     """The kernel itself: no operator of Relax says as much."""
     arguments: list[Any] = list(node.args)
@@ -98,6 +168,10 @@ CONVERTERS: dict[str, Callable[[fx.Node, Any], relax.Expr]] = {
     "squeeze.dim": _squeeze,
     "squeeze.dims": _squeeze,
     "amax.default": _largest,
+    "elu.default": _elu,
+    "native_group_norm.default": _group_norm,
+    "grid_sampler_2d.default": _sampled,
+    "adaptive_max_pool2d.default": _largest_of_windows,
     "detections.default": _detections,
 }
 """By the operator's name, as TVM's importer takes them."""

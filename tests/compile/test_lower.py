@@ -217,6 +217,26 @@ NETWORKS = {
         lambda m, x: [(y := m.conv(x)).amax((-1, -2)), y.amax(1, keepdim=True), y.amax()],
         conv=nn.Conv2d(3, 10, 3),
     ),
+    "largest_of_adaptive_windows": lambda: Apply(
+        lambda m, x: [F.adaptive_max_pool2d(m.conv(x), size) for size in (1, (5, 7), (4, None))],
+        conv=nn.Conv2d(3, 10, 3),
+    ),
+    "scaled_exponentials": lambda: nn.Sequential(
+        nn.Conv2d(3, 10, 3), nn.SELU(), nn.Conv2d(10, 6, 1), nn.CELU(0.7), nn.Conv2d(6, 6, 1), nn.ELU(0.3)
+    ),
+    "group_norms": lambda: nn.Sequential(
+        nn.Conv2d(3, 12, 3), nn.GroupNorm(3, 12, affine=False), nn.Conv2d(12, 10, 1), nn.GroupNorm(2, 10)
+    ),
+    "sampled": lambda: Apply(
+        lambda m, x: [
+            F.grid_sample(
+                m.conv(x), m.grid.weight.reshape(1, 6, 5, 2).expand(len(x), -1, -1, -1), mode, pad, ends
+            )
+            for mode, pad, ends in (("bilinear", "zeros", False), ("nearest", "border", True))
+        ],
+        conv=nn.Conv2d(3, 10, 3),
+        grid=nn.Linear(2, 30),
+    ),
     "squeezed_from_the_end": lambda: Apply(
         lambda m, x: [
             (y := F.adaptive_avg_pool2d(m.conv(x), 1)).squeeze(-1).squeeze(-1),
