@@ -25,8 +25,8 @@ PROMPT_SECONDS = 120.0
 STOP_SECONDS = 5.0
 SILENCE_SECONDS = 60.0
 """The longest that an upload may stand still, or a script take."""
-_LONGEST_PATH = 80
-"""Of a folder for sockets, whose paths are limited to 104 bytes, and to which ssh adds some."""
+_LONGEST_PATH = 60
+"""Of the folder above ours: a path to a socket has 104 bytes at most, of which our folder and ssh take 41."""
 _CHUNK = 1 << 16
 
 

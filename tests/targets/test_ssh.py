@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -307,6 +308,18 @@ def test_nothing_outlives_this_program(sshd: Sshd, tmp_path: Path) -> None:
     holder.wait(20)
     holder.stdout.close()
     wait_until(lambda: nothing_runs(sshd) and sshd.sessions() == [])
+
+
+@pytest.mark.usefixtures("sshd")
+@pytest.mark.parametrize("length", [59, 60, 79])
+def test_sockets_fit_whatever_the_temporary_folder(monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+    """A socket's path is limited, and pytest's folders, or macOS's, are long."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        folder = Path(short) / ("x" * (length - len(short) - 1))
+        folder.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        with open_device("pi") as device:
+            assert device.description.startswith("aarch64")
 
 
 @pytest.mark.slow
