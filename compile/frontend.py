@@ -108,17 +108,20 @@ def _trace(source: Source) -> Traced:
 
 
 def _as_asked(traced: Traced, source: Source) -> Traced:
-    """With the labels and the fit that the user gave, if any."""
+    """With the labels, the fit and the normalisation that the user gave, if any."""
     if source.labels is not None:
         traced = dataclasses.replace(traced, labels=source.labels)
         classes, wanted = traced.outputs[0].shape[-1], len(labels(source.labels))
         if traced.task == "classify" and classes != wanted:
             raise UserError(f"{traced.name} tells {classes} classes, {source.labels} has {wanted}.")
-    if source.fit is None:
+    asked = [name for name in ("fit", "mean", "std") if getattr(source, name) is not None]
+    if not asked:
         return traced
-    if traced.preprocess is None:
-        raise UserError(f"{traced.name} takes no image, so --fit does not apply.")
-    return dataclasses.replace(traced, preprocess=traced.preprocess.fitted(source.fit))
+    steps = traced.preprocess
+    if steps is None:
+        raise UserError(f"{traced.name} takes no image, so --{asked[0]} does not apply.")
+    steps = dataclasses.replace(steps, mean=source.mean or steps.mean, std=source.std or steps.std)
+    return dataclasses.replace(traced, preprocess=steps.fitted(source.fit) if source.fit else steps)
 
 
 def _from_registry(source: Source) -> Traced:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from compile.placement import FITS, Fit, Placement, place
-from compile.source import FLOATS, FRAMES, InputFormat
+from compile.source import FLOATS, FRAMES, Colour, InputFormat
 from targets.errors import UserError
 
 # What Pillow raises on files that are not images, or are damaged or absurdly large.
@@ -36,8 +36,8 @@ class Preprocess:
 
     resize: int = 256
     size: tuple[int, int] = (224, 224)
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: Colour = (0.485, 0.456, 0.406)
+    std: Colour = (0.229, 0.224, 0.225)
     fit: Fit = "crop"
     format: InputFormat = FLOATS
 

@@ -22,6 +22,9 @@ FRAMES: InputFormat = "uint8-nhwc"
 Artifact = Literal["bundle", "c-library", "both"]
 """What a network is compiled into: a folder that TVM's runtime in `run` loads, a plain C library, or both."""
 
+Colour = tuple[float, float, float]
+"""A value per channel, R, G, B, on the scale 0 to 1."""
+
 THREADS = 4
 """The most that share a run of a C library, unless the user says otherwise: what clusters of cores have."""
 MOST_THREADS = 64
@@ -41,6 +44,9 @@ class Source:
     """The label set of its classes, where that is not the network's own."""
     fit: Fit | None = None
     """How an image becomes its input, where that is not the network's own."""
+    mean: Colour | None = None
+    """What is taken from its pixels, where that is not the network's own; they are divided by `std` then."""
+    std: Colour | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready description, which `from_json` takes back."""
@@ -53,6 +59,8 @@ class Source:
             "input_format": self.input_format,
             "labels": self.labels,
             "fit": self.fit,
+            "mean": self.mean and list(self.mean),
+            "std": self.std and list(self.std),
         }
 
     @classmethod
@@ -67,6 +75,8 @@ class Source:
             data["input_format"],
             data["labels"],
             data["fit"],
+            data["mean"] and tuple(data["mean"]),
+            data["std"] and tuple(data["std"]),
         )
 
 

@@ -12,11 +12,11 @@ from rich.markup import escape
 
 from compile.cli import show, show_answers
 from compile.cli.console import FAILED, Script, print_json, print_parts, screen, stage
-from compile.cli.options import chosen_cores, json_option, pairs, shapes, tuning_log_option
+from compile.cli.options import ColourType, chosen_cores, json_option, pairs, shapes, tuning_log_option
 from compile.cli.running import run_validation
 from compile.labels import label_sets
 from compile.placement import Fit
-from compile.source import FLOATS, MOST_THREADS, THREADS, Artifact, InputFormat, Source
+from compile.source import FLOATS, MOST_THREADS, THREADS, Artifact, Colour, InputFormat, Source
 from targets.cores import find_core
 from targets.errors import UserError
 from targets.host import host_core
@@ -93,6 +93,18 @@ Examples:
     help="How an image becomes the input: see docs/validating.md.  [default: by what the network is for]",
 )
 @click.option(
+    "--mean",
+    type=ColourType(),
+    metavar="R,G,B",
+    help="What is taken from pixels, on the scale 0 to 1.  [default: the network's own, or ImageNet's]",
+)
+@click.option(
+    "--std",
+    type=ColourType(positive=True),
+    metavar="R,G,B",
+    help="What pixels are divided by then.  [default: the same]",
+)
+@click.option(
     "--format",
     "artifact",
     type=click.Choice(get_args(Artifact)),
@@ -126,6 +138,8 @@ def compile_command(
     input_format: InputFormat,
     label_set: str | None,
     fit: Fit | None,
+    mean: Colour | None,
+    std: Colour | None,
     artifact: Artifact | None,
     system: str | None,
     threads: int | None,
@@ -160,7 +174,7 @@ def compile_command(
 
         logs = log_folders(tuning_log)
         schedulers = {each.name: TunedScheduler(each, logs) for each in (core, *others)}
-    source = Source(model, values, weights, extents, input_format, label_set, fit)
+    source = Source(model, values, weights, extents, input_format, label_set, fit, mean, std)
 
     def lowering(module: IRModule, core: Core) -> Lowered:
         return lower(module, core, schedulers[core.name])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from compile.source import Colour
 from targets.errors import UserError
 
 if TYPE_CHECKING:
@@ -66,6 +67,26 @@ def pairs(values: Sequence[str], option: str, example: str) -> dict[str, str]:
         if not name or not value:
             raise UserError(f"{option} wants {example}, not '{name}{value and '=' + value}'.")
     return found
+
+
+class ColourType(click.ParamType):  # type: ignore[type-arg]  # generic only in newer versions of click
+    """R,G,B on the scale 0 to 1; `positive`: without 0."""
+
+    name = "colour"
+
+    def __init__(self, positive: bool = False) -> None:
+        self._positive = positive
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Colour:
+        """The three numbers; click's error where they are not three such numbers."""
+        try:
+            red, green, blue = map(float, str(value).split(","))
+        except ValueError:
+            self.fail(f"'{value}' is not R,G,B, as in 0.485,0.456,0.406", param, ctx)
+        if not all(0 <= each <= 1 and (each or not self._positive) for each in (red, green, blue)):
+            wanted = "above 0 and at most 1" if self._positive else "from 0 to 1"
+            self.fail(f"'{value}' is not {wanted}: divide by 255 what pixels of 0 to 255 want", param, ctx)
+        return red, green, blue
 
 
 def shapes(values: Sequence[str]) -> dict[str, tuple[int, ...]]:

@@ -53,6 +53,27 @@ def compile_small(armature: Armature, folder: Path, cpu: str) -> None:
     assert result.exit_code == 0, result.stderr
 
 
+@pytest.fixture(scope="session")
+def detector(armature: Armature, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """colours.Boxes at 64 pixels."""
+    return _compile_colours(armature, "Boxes", tmp_path_factory.mktemp("detector"))
+
+
+@pytest.fixture(scope="session")
+def segmenter(armature: Armature, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """colours.Classes at 64 pixels."""
+    return _compile_colours(armature, "Classes", tmp_path_factory.mktemp("segmenter"))
+
+
+def _compile_colours(armature: Armature, network: str, folder: Path) -> Path:
+    result = armature(
+        *("compile", f"tests.e2e.colours:{network}", "--input", "image=1x3x64x64"),
+        *("--cpu", "cortex-a53", "-o", folder / network),
+    )
+    assert result.exit_code == 0, result.stderr
+    return folder / network
+
+
 def document(result: Result) -> Any:
     """The JSON document on standard output, which must be all of it."""
     return json.loads(result.stdout)

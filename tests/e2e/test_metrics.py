@@ -1,4 +1,4 @@
-"""Detection and segmentation on the emulated board: metrics against annotations, pictures, and resuming."""
+"""Detection and segmentation on the emulated board: metrics against annotations, and resuming."""
 
 from __future__ import annotations
 
@@ -14,55 +14,16 @@ import pytest
 from PIL import Image
 
 from compile.cli import show_answers
-from compile.labels import labels
-from compile.pictures import colour
 from tests.e2e.conftest import Armature, document, wait_for
+from tests.e2e.drawings import BOXES, NAMES, SIZE, draw, draw_masks
 from tests.e2e.test_bad_input import check
 
 pytestmark = pytest.mark.emulator
 
-SIZE = (64, 48)  # in an input of 64x64 it is not resized, so that answers are exact
-RED, GREEN = "#ff0000", "#00ff00"
-BOXES = {  # by image: a colour's name, its box
-    "one.png": [("red", (8, 8, 24, 24))],
-    "two.png": [("red", (0, 0, 10, 10)), ("green", (30, 20, 60, 40))],
-}
-NAMES = ("red", "green", "blue")
-
-
-def _compile(armature: Armature, network: str, folder: Path) -> Path:
-    result = armature(
-        *("compile", f"tests.e2e.colours:{network}", "--input", "image=1x3x64x64"),
-        *("--cpu", "cortex-a53", "-o", folder / network),
-    )
-    assert result.exit_code == 0, result.stderr
-    return folder / network
-
-
-@pytest.fixture(scope="module")
-def detector(armature: Armature, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _compile(armature, "Boxes", tmp_path_factory.mktemp("detector"))
-
-
-@pytest.fixture(scope="module")
-def segmenter(armature: Armature, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _compile(armature, "Classes", tmp_path_factory.mktemp("segmenter"))
-
-
-def _draw(folder: Path) -> Path:
-    """The images of BOXES."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, boxes in BOXES.items():
-        picture = Image.new("RGB", SIZE)
-        for colour_name, box in boxes:
-            picture.paste({"red": RED, "green": GREEN}[colour_name], box)
-        picture.save(folder / name)
-    return folder
-
 
 def _coco(folder: Path, images: tuple[str, ...] = tuple(BOXES)) -> dict:
     """COCO's description of BOXES, whose categories are 5, 7 and 9."""
-    _draw(folder / "images")
+    draw(folder / "images")
     annotations = [
         {
             "image_id": i,
@@ -121,7 +82,7 @@ def _xml(boxes: list) -> str:
 
 
 def test_vocs_layout(armature: Armature, detector: Path, tmp_path: Path) -> None:
-    _draw(tmp_path / "JPEGImages")
+    draw(tmp_path / "JPEGImages")
     for name, boxes in BOXES.items():
         _save(tmp_path / "Annotations" / f"{Path(name).stem}.xml", _xml(boxes))
     _save(tmp_path / "class_names.txt", "\n".join(NAMES))
@@ -130,7 +91,7 @@ def test_vocs_layout(armature: Armature, detector: Path, tmp_path: Path) -> None
 
 
 def test_labelmes_layout(armature: Armature, detector: Path, tmp_path: Path) -> None:
-    _draw(tmp_path)
+    draw(tmp_path)
     for name, boxes in BOXES.items():
         shapes = [
             {"label": label, "points": [[x1, y1], [x2, y2]], "shape_type": "rectangle"}
@@ -145,14 +106,14 @@ def test_labelmes_layout(armature: Armature, detector: Path, tmp_path: Path) -> 
 def test_images_without_annotations_are_compared_only(
     armature: Armature, detector: Path, tmp_path: Path
 ) -> None:
-    report = document(armature("validate", detector, "--data", _draw(tmp_path), "--json"))
+    report = document(armature("validate", detector, "--data", draw(tmp_path), "--json"))
     assert report["passed"] and report["images"] == 2 and report["labelled"] == 0 and report["ap"] is None
     text = armature("validate", detector, "--data", tmp_path).stdout
     assert "AP" not in text and "validated" in text
 
 
 def test_images_elsewhere_and_of_equal_names(armature: Armature, detector: Path, tmp_path: Path) -> None:
-    one, two = _draw(tmp_path / "a") / "one.png", _draw(tmp_path / "b") / "one.png"
+    one, two = draw(tmp_path / "a") / "one.png", draw(tmp_path / "b") / "one.png"
     described = _coco(tmp_path / "c", ("one.png", "two.png"))
     described["images"] = [{"id": 0, "file_name": str(one)}, {"id": 1, "file_name": str(two)}]
     described["annotations"] = [{**described["annotations"][0], "image_id": image} for image in (0, 1)]
@@ -167,7 +128,7 @@ def test_of_many_inputs_those_that_differ_are_listed(
     armature: Armature, detector: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(show_answers, "MOST_ROWS", 1)
-    images, results = _draw(tmp_path / "images"), tmp_path / "results.jsonl"
+    images, results = draw(tmp_path / "images"), tmp_path / "results.jsonl"
     run = ("validate", detector, "--data", images, "--resume", results)
     assert "since they pass: 2" in armature(*run).stdout
     results.write_text(results.read_text().replace('"passed": true', '"passed": false', 1))
@@ -226,24 +187,8 @@ def test_annotations_that_cannot_be_used(
     check(armature("validate", detector, "--data", tmp_path), *words)
 
 
-def _masks(folder: Path) -> None:
-    """VOC's layout for BOXES. Of one.png four rows of green are not in the image, and a border is void."""
-    _draw(folder / "JPEGImages")
-    (folder / "SegmentationClass").mkdir()
-    for name, boxes in BOXES.items():
-        classes = np.zeros(SIZE[::-1], np.uint8)
-        for label, (x1, y1, x2, y2) in boxes:
-            classes[y1:y2, x1:x2] = 1 + NAMES.index(label)
-        if name == "one.png":
-            classes[44:] = 2
-            classes[8:24, 8:10] = 255
-        mask = Image.fromarray(classes, "P")
-        mask.putpalette([part for label in range(256) for part in colour(label)])
-        mask.save(folder / "SegmentationClass" / name)
-
-
 def test_mean_iou_of_vocs_masks(armature: Armature, segmenter: Path, tmp_path: Path) -> None:
-    _masks(tmp_path)
+    draw_masks(tmp_path)
     report = document(armature("validate", segmenter, "--data", tmp_path, "--json"))
     assert report["task"] == "segment" and report["passed"] and report["labelled"] == 2
     everything, missed, found_green, void = 2 * 64 * 48, 4 * 64, 30 * 20, 16 * 2
@@ -262,7 +207,7 @@ def test_mean_iou_of_vocs_masks(armature: Armature, segmenter: Path, tmp_path: P
 
 
 def test_masks_as_arrays(armature: Armature, segmenter: Path, tmp_path: Path) -> None:
-    _masks(tmp_path)
+    draw_masks(tmp_path)
     before = document(armature("validate", segmenter, "--data", tmp_path, "--json"))
     for mask in (tmp_path / "SegmentationClass").glob("*.png"):
         values = np.asarray(Image.open(mask)).astype(np.int32)
@@ -282,7 +227,7 @@ def test_masks_as_arrays(armature: Armature, segmenter: Path, tmp_path: Path) ->
 def test_masks_that_cannot_be_used(
     armature: Armature, segmenter: Path, tmp_path: Path, mask: Image.Image, words: list[str]
 ) -> None:
-    _masks(tmp_path)
+    draw_masks(tmp_path)
     mask.save(tmp_path / "SegmentationClass" / "one.png")
     report = armature("validate", segmenter, "--data", tmp_path).stdout
     assert all(word in report for word in words) and "validated" in report
@@ -310,7 +255,7 @@ def test_results_of_another_bundle_are_refused(
     armature: Armature, detector: Path, segmenter: Path, tmp_path: Path
 ) -> None:
     results = tmp_path / "results.jsonl"
-    images = _draw(tmp_path / "images")
+    images = draw(tmp_path / "images")
     armature("validate", detector, "--data", images, "--resume", results)
     check(
         armature("validate", segmenter, "--data", images, "--resume", results), "another bundle", "--resume"
@@ -323,7 +268,7 @@ def test_results_of_another_bundle_are_refused(
 
 
 def test_an_interrupted_run_goes_on(armature: Armature, detector: Path, tmp_path: Path) -> None:
-    images = _draw(tmp_path / "images")
+    images = draw(tmp_path / "images")
     for number in range(400):
         (images / f"{number:03}.png").symlink_to("one.png")
     results = tmp_path / "results.jsonl"
@@ -342,117 +287,3 @@ def test_an_interrupted_run_goes_on(armature: Armature, detector: Path, tmp_path
     assert 5 <= done < 402
     report = document(armature(*run, "--limit", done + 3))
     assert report["resumed"] == done and report["images"] == done + 3
-
-
-def test_boxes_are_drawn(armature: Armature, detector: Path, tmp_path: Path) -> None:
-    image = _draw(tmp_path / "in") / "two.png"
-    before = image.read_bytes()
-    (found,) = document(armature("run", detector, "--input", image, "-o", tmp_path / "out", "--json"))
-    assert [row["box"] for row in found["detections"]] == [[0, 0, 10, 10], [30, 20, 60, 40]]
-    assert [row["label"] for row in found["detections"]] == [0, 1]
-    drawn = Image.open(found["picture"])
-    assert drawn.size == SIZE and image.read_bytes() == before
-    assert Path(found["picture"]) == tmp_path / "out" / "two-detect.png"
-    pixels, original = np.asarray(drawn), np.asarray(Image.open(image))
-    assert (pixels[38:40, 30:60] == colour(2)).all() and (pixels[20:40, 58:60] == colour(2)).all()
-    assert (pixels[42:] == original[42:]).all()
-    text = armature("run", detector, "--input", image, "-o", tmp_path / "out").stdout
-    assert "class 1" in text and "30.0 20.0 60.0 40.0" in text and "two-detect.png" in text
-
-
-def test_classes_are_coloured_with_a_legend(armature: Armature, segmenter: Path, tmp_path: Path) -> None:
-    image = _draw(tmp_path) / "two.png"
-    (found,) = document(armature("run", segmenter, "--input", image, "-o", tmp_path, "--json"))
-    pixels = {row["label"]: row["pixels"] for row in found["classes"]}
-    assert pixels == {0: 64 * 48 - 700, 1: 100, 2: 600}
-    drawn, original = np.asarray(Image.open(found["picture"])), np.asarray(Image.open(image))
-    assert drawn.shape[0] > 48 and drawn.shape[1] == 64
-    mixed = (original * 0.45 + np.array(colour(2)) * 0.55).round()
-    assert np.abs(drawn[22:38, 32:58] - mixed[22:38, 32:58]).max() <= 1
-    legend = {tuple(pixel) for row in drawn[48:] for pixel in row}
-    assert {colour(label) for label in pixels} <= legend and colour(3) not in legend
-
-
-def test_no_input_is_overwritten(armature: Armature, detector: Path, tmp_path: Path) -> None:
-    first = _draw(tmp_path) / "one.png"
-    second = tmp_path / "one-detect.png"
-    second.write_bytes((tmp_path / "two.png").read_bytes())
-    before = second.read_bytes()
-    found = document(armature("run", detector, "--input", first, "--input", second, "-o", tmp_path, "--json"))
-    assert [Path(each["picture"]).name for each in found] == ["one-detect-2.png", "one-detect-detect.png"]
-    assert second.read_bytes() == before
-
-
-def test_pictures_that_cannot_be_written(armature: Armature, detector: Path, tmp_path: Path) -> None:
-    image = _draw(tmp_path) / "one.png"
-    place = image / "below"
-    check(armature("run", detector, "--input", image, "-o", place), "Cannot write", "-o")
-
-
-def test_other_outputs_are_summed_up(armature: Armature, tmp_path: Path) -> None:
-    made = armature(
-        *("compile", "tests.e2e.test_validate:Nearest", "--input", "image=1x3x24x24"),
-        *("--cpu", "a53", "-o", tmp_path / "map"),
-    )
-    assert made.exit_code == 0, made.stderr
-    image = _draw(tmp_path / "in") / "one.png"
-    (found,) = document(armature("run", tmp_path / "map", "--input", image, "--json"))
-    assert found["outputs"][0]["shape"] == [1, 24, 24] and "picture" not in found
-    assert "uint8" in armature("run", tmp_path / "map", "--input", image).stdout
-
-
-def test_several_images_at_a_time_are_compared_as_numbers(armature: Armature, tmp_path: Path) -> None:
-    made = armature(
-        *("compile", "tests.e2e.colours:Boxes", "--input", "image=2x3x64x64"),
-        *("--cpu", "cortex-a53", "-o", tmp_path / "two", "--validate", "emulated", "--json"),
-    )
-    assert made.exit_code == 0, made.stderr
-    assert document(made)["validation"]["task"] == "tensors"
-    check(armature("run", tmp_path / "two", "--input", "x.jpg"), "takes no image, or several")
-
-
-def test_an_own_network_takes_labels_and_a_fit(armature: Armature, tmp_path: Path) -> None:
-    network = ("tests.e2e.colours:Boxes", "--input", "image=1x3x64x64", "--cpu", "cortex-a53")
-    made = armature("compile", *network, "--labels", "coco", "--fit", "stretch", "-o", tmp_path / "boxes")
-    assert made.exit_code == 0, made.stderr
-    manifest = json.loads((tmp_path / "boxes" / "manifest.json").read_text())
-    assert manifest["labels"] == "coco" and manifest["preprocess"]["fit"] == "stretch"
-    image = _draw(tmp_path) / "one.png"
-    (found,) = document(armature("run", tmp_path / "boxes", "--input", image, "-o", tmp_path, "--json"))
-    (row,) = found["detections"]
-    assert row["name"] == "person" and row["box"] == pytest.approx([8, 8, 24, 24], abs=1)
-    report = document(armature("validate", tmp_path / "boxes", "--data", image, "--json"))
-    assert report["passed"] and report["inputs"][0]["device_boxes"][0][:4] == row["box"]
-
-
-@pytest.mark.parametrize(
-    ("network", "options", "words"),
-    [
-        (("test_own_model:small_net", "picture=1x3x24x24"), ("--labels", "coco"), ("11 classes", "80")),
-        (("test_own_model:sums", "input=2x2x9x11"), ("--fit", "stretch"), ("no image", "--fit")),
-    ],
-)
-def test_labels_and_fits_that_do_not_apply(
-    armature: Armature, tmp_path: Path, network: tuple[str, str], options: tuple, words: tuple
-) -> None:
-    model, shape = f"tests.e2e.{network[0]}", network[1]
-    check(armature("compile", model, "--input", shape, *options, "-o", tmp_path / "out"), *words)
-
-
-def test_a_registered_segmenter_tells_vocs_classes(armature: Armature, tmp_path: Path) -> None:
-    made = armature(
-        *("compile", "deeplabv3_mobilenet_v2", "--input", "image=1x3x65x65", "--weights", "random:0"),
-        *("--cpu", "cortex-a53", "-o", tmp_path / "deeplab"),
-    )
-    assert made.exit_code == 0, made.stderr
-    manifest = json.loads((tmp_path / "deeplab" / "manifest.json").read_text())
-    assert (manifest["task"], manifest["labels"], manifest["preprocess"]["fit"]) == (
-        "segment",
-        "voc",
-        "letterbox",
-    )
-    _masks(tmp_path)
-    report = document(armature("validate", tmp_path / "deeplab", "--data", tmp_path, "--json"))
-    assert report["passed"] and report["agreement"] >= 0.999 and report["labelled"] == 2
-    assert {"background", "aeroplane", "bicycle"} <= set(report["iou_by_class"]) <= set(labels("voc"))
-    assert report["miou"] == pytest.approx(report["reference_miou"], abs=0.01)
