@@ -25,6 +25,8 @@ from targets.errors import UserError
 MANIFEST = "manifest.json"
 LIBRARY = "model.so"
 INTERFACE = "interface.txt"
+LABELS = "labels.txt"
+"""The user's own label set."""
 PROGRAM = "run"
 FORMAT = 2
 """Version of the manifest's layout."""
@@ -91,6 +93,12 @@ class Bundle:
         with open_device(device_spec, find_core(self.core), SESSION_SECONDS) as device:
             self.require_features(device.spec, device.features)
             yield device, device.load(self.library)
+
+    @property
+    def labels(self) -> str | None:
+        """The label set of its classes, as `compile.labels` knows it."""
+        found: str | None = self.manifest["labels"]
+        return str(self.path / LABELS) if found == LABELS else found
 
     @property
     def preprocess(self) -> Preprocess | None:

@@ -9,8 +9,9 @@ from typing import Any
 
 import compile as armature
 from compile.build import executed, memory_plan, weight_bytes
-from compile.bundle import FORMAT
+from compile.bundle import FORMAT, LABELS
 from compile.frontend import Traced
+from compile.labels import own_text
 from compile.lower import Lowered
 from compile.passes.schedule_kernels import Kernel
 from compile.source import FRAMES, Source, TensorInfo, spell
@@ -39,7 +40,7 @@ def describe(
         "inputs": [_tensor(tensor, _layout(traced)) for tensor in traced.inputs],
         "outputs": [_tensor(tensor) for tensor in traced.outputs],
         "preprocess": traced.preprocess.to_json() if traced.preprocess else None,
-        "labels": traced.labels,
+        "labels": LABELS if own_text(traced.labels) else traced.labels,
         "platform": platform.name,
         "core": _core(core),
         "cores": [_core(each) for each in (core, *others)],

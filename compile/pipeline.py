@@ -13,6 +13,7 @@ from compile import bundle
 from compile.build import build_library
 from compile.c_library.build import build_c_library
 from compile.frontend import trace
+from compile.labels import own_text
 from compile.lower import Lowered, lower
 from compile.manifest import describe, interface_text
 from compile.source import Artifact, Source
@@ -61,6 +62,8 @@ def compile_model(
             if artifact != "bundle":
                 build_c_library(variants, platform, description, folder, threads)
         with stage("bundle"):
+            if own_labels := own_text(traced.labels):
+                (folder / bundle.LABELS).write_text(own_labels, encoding="utf-8")
             if artifact != "c-library":
                 shutil.copy(build_agent(), folder / bundle.PROGRAM)
                 (folder / bundle.INTERFACE).write_text(interface_text(traced), encoding="utf-8")

@@ -43,8 +43,7 @@ def predict(
         raise UserError(
             f"{bundle.path} takes no image, or several at a time: `armature validate` compares its outputs."
         )
-    label_set = bundle.manifest["labels"]
-    names = labels(label_set) if label_set else None
+    names = labels(bundle.labels) if bundle.labels else None
     outputs = [row["name"] for row in bundle.manifest["outputs"]]
     pictures = [open_image(image) for image in images]
     taken = {image.resolve() for image in images}

@@ -84,8 +84,9 @@ Examples:
 @click.option(
     "--labels",
     "label_set",
-    type=click.Choice(label_sets()),
-    help="What the classes are called.  [default: the network's own, if any]",
+    metavar="SET|FILE",
+    help=f"What the classes are called: {', '.join(label_sets())}, or a text file with a name a line.  "
+    "[default: the network's own, if any]",
 )
 @click.option(
     "--fit",

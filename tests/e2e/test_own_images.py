@@ -60,6 +60,36 @@ def test_an_own_network_takes_a_normalisation(
     assert document(armature("validate", tmp_path / "boxes", "--data", image, "--json"))["passed"]
 
 
+def test_an_own_network_takes_own_labels(armature: Armature, tmp_path: Path) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("# what it was trained for\nfire engine\nfrog\nsky\n", encoding="utf-8")
+    network = ("tests.e2e.colours:Boxes", "--input", "image=1x3x64x64", "--cpu", "cortex-a53")
+    made = armature("compile", *network, "--labels", names, "-o", tmp_path / "boxes")
+    assert made.exit_code == 0, made.stderr
+    images = draw(tmp_path)
+    report = document(armature("validate", tmp_path / "boxes", "--data", images / "two.png", "--json"))
+    assert report["passed"]
+    names.unlink()
+    (found,) = document(
+        armature("run", tmp_path / "boxes", "--input", images / "two.png", "-o", tmp_path, "--json")
+    )
+    assert [row["name"] for row in found["detections"]] == ["fire engine", "frog"]
+
+
+def test_folders_of_own_labels(armature: Armature, tmp_path: Path) -> None:
+    """A classifier of eleven."""
+    names, data = tmp_path / "names.txt", tmp_path / "data"
+    names.write_text("\n".join(f"kind {number}" for number in range(11)), encoding="utf-8")
+    small = ("compile", "tests.e2e.test_own_model:small_net", "--input", "picture=1x3x24x24")
+    made = armature(*small, "--labels", names, "--cpu", "cortex-a53", "-o", tmp_path / "small")
+    assert made.exit_code == 0, made.stderr
+    draw(data / "kind 3")
+    report = document(armature("validate", tmp_path / "small", "--data", data, "--json"))
+    assert report["passed"] and {each["label"] for each in report["inputs"]} == {3}
+    draw(data / "kind 33")
+    check(armature("validate", tmp_path / "small", "--data", data), "kind 33", "not a class")
+
+
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
@@ -78,6 +108,11 @@ def test_a_normalisation_of_three_parts(armature: Armature, option: str, value: 
     ("network", "options", "words"),
     [
         (("test_own_model:small_net", "picture=1x3x24x24"), ("--labels", "coco"), ("11 classes", "80")),
+        (
+            ("test_own_model:small_net", "picture=1x3x24x24"),
+            ("--labels", "no.txt"),
+            ("no.txt", "a text file"),
+        ),
         (("test_own_model:sums", "input=2x2x9x11"), ("--fit", "stretch"), ("no image", "--fit")),
         (("test_own_model:sums", "input=2x2x9x11"), ("--std", "1,1,1"), ("no image", "--std")),
     ],
