@@ -25,7 +25,8 @@ folder_argument = click.argument(
 def logs_group() -> None:
     """Tuning logs: a folder per core, with a line per record.
 
-    FOLDER is your own (where `armature tune` writes) unless it is given.
+    Without FOLDER, `show` and `check` read all that a compile reads: your own (where
+    `armature tune` writes) and those that come with Armature. `prune` changes your own.
     """
 
 
@@ -34,7 +35,7 @@ def logs_group() -> None:
 @json_option
 def show_command(folder: Path | None, as_json: bool) -> None:
     """List the best record of every kernel, with its part of the core's peak and its age."""
-    rows = [row for log in _logs(folder) for row in _best_rows(log)]
+    rows = [row for log in _read_logs(folder) for row in _best_rows(log)]
     print_json(rows) if as_json else print_parts(show_logs.best(rows))
 
 
@@ -45,7 +46,7 @@ def check_command(folder: Path | None, as_json: bool) -> None:
     """Tell which records this version's spaces do not have any more. Exit code 1 when there are such."""
     found = {
         str(log.folder): [f"{record}: {why}" for record in log.records() if (why := record.misfit(log.core))]
-        for log in _logs(folder)
+        for log in _read_logs(folder)
     }
     print_json(found) if as_json else print_parts(show_logs.misfits(found))
     if any(found.values()):
@@ -87,6 +88,14 @@ def merge_command(sources: Sequence[Path], into: Path | None, as_json: bool) -> 
         for log in _logs(source)
     }
     print_json(found) if as_json else print_parts(show_logs.merged(found, target))
+
+
+def _read_logs(folder: Path | None) -> list[Log]:
+    """The logs in `folder`, or all that a compile reads."""
+    from compile.tuning.lookup import log_folders
+    from compile.tuning.upkeep import logs_in
+
+    return [log for each in log_folders(folder) if each == folder or each.is_dir() for log in logs_in(each)]
 
 
 def _logs(folder: Path | None) -> list[Log]:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
+from rich.markup import escape
 from rich.table import Table
 
 from compile.cli.show import Parts, make_table
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
     from compile.tuning.tuner import Kernel, Tuner
 
 SECONDS_BETWEEN_LINES = 15.0
+MOST_REASONS = 5
+"""Reasons of failures that a table which is redrawn has room for."""
 
 
 def table(tuner: Tuner) -> Group:
-    """A line for each kernel, and the total."""
-    return Group(_kernels(tuner), _now(tuner))
+    """A line for each kernel, the total, and why candidates failed."""
+    return Group(_kernels(tuner), _now(tuner), *map(escape, _failures(tuner)[:MOST_REASONS]))
 
 
 def plan(tuner: Tuner) -> Parts:
@@ -45,8 +48,7 @@ def outcome(tuner: Tuner) -> Parts:
     """Before and after, kernel by kernel."""
     yield _kernels(tuner)
     yield _status(tuner)
-    for reason, number in Counter(each for kernel in tuner.kernels for each in kernel.failures).most_common():
-        yield f"failed: {number} x {reason}"
+    yield from map(escape, _failures(tuner))
     for board in _boards_out(tuner.measurer.boards):
         yield f"out at the end: {board}"
     for record in tuner.unfit:
@@ -110,6 +112,16 @@ def _now(tuner: Tuner) -> str:
 
 def _boards_out(boards: Sequence[BoardStatus]) -> list[str]:
     return [f"{board.name} ({board.reason})" for board in boards if board.is_out]
+
+
+def _failures(tuner: Tuner) -> list[str]:
+    """Why candidates failed, the commonest reason first."""
+    reasons = Counter(
+        f"{kernel.task.workload.kind} {kernel.task.workload}: {reason}"
+        for kernel in tuner.kernels
+        for reason in kernel.failures
+    )
+    return [f"failed: {number} x {reason}" for reason, number in reasons.most_common()]
 
 
 def _spelled(seconds: float | None) -> str:

@@ -142,12 +142,17 @@ class Tuner:
 
     @property
     def seconds_left(self) -> float | None:
-        """Until the budget is spent, at the pace so far; None where nothing says so yet."""
+        """Until the budget is spent or every kernel is done, whichever is first, at the pace so far; None
+        where nothing says so yet.
+        """
         spent = time.monotonic() - self.started
         left = [] if self.budget.seconds is None else [self.budget.seconds - spent]
         made = sum(kernel.trials for kernel in self.kernels)
-        if self.budget.trials is not None and made:
-            left.append((self.budget.trials - self.trials) * spent / made)
+        if made:
+            trials = sum(STALE_TRIALS - kernel.stale for kernel in self.kernels if not kernel.is_done)
+            if self.budget.trials is not None:
+                trials = min(trials, self.budget.trials - self.trials)
+            left.append(trials * spent / made)
         return max(0.0, min(left)) if left else None
 
     def expected(self) -> tuple[int, float]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from schedules.kernel import Workload
-from targets.cores import Core
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from schedules.kernel import Workload
+    from targets.cores import Core
 
 MEASURED, ESTIMATED, EMULATOR = "measured", "estimated", "emulator time"
 """EMULATOR is the wall time of an emulator that stands in for a board: it says nothing of silicon."""

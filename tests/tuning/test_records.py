@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -124,18 +122,6 @@ def test_two_writers_at_once_lose_nothing(points, tmp_path):
         assert writer.exitcode == 0
     seconds = sorted(record.seconds for record in Log(tmp_path, CORE).records())
     assert seconds == [*range(100, 120), *range(200, 220)]
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system with room for a few pages."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("file systems cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_full_disk_leaves_whole_records_and_says_so(task, points, small_disk):

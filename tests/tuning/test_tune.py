@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections import Counter
 from pathlib import Path
 
+import psutil
 import pytest
 
 from compile.frontend import trace
@@ -124,4 +126,29 @@ def test_interrupted_tune_keeps_what_it_had_and_leaves_no_process(times, tmp_pat
     assert_ends_when_interrupted(process, tmp_path, 4, times)
     assert list(scratch.glob("armature-*")) == []
     found = points(tmp_path)
+    assert len(found) > 3 and set(found.values()) == {1}
+
+
+def test_two_tunes_at_once_write_every_figure_once(tmp_path):
+    options = ("--device", "emulated:cortex-a53", "--trials", 8, "--workers", 1, "--json")
+    tunes = [tune(tmp_path, *options, stdout=subprocess.PIPE) for _ in range(2)]
+    told = [json.loads(each.communicate(timeout=240)[0].splitlines()[-1]) for each in tunes]
+    assert [(each.returncode, end["trials"]) for each, end in zip(tunes, told, strict=True)] == [(0, 8)] * 2
+    assert len(log_of(tmp_path).records()) == 16
+
+
+def test_full_disk_ends_the_tune_and_what_was_written_is_whole(small_disk):
+    process = tune(
+        *(small_disk, "--device", "emulated:cortex-a53", "--trials", 60, "--workers", 1),
+        stderr=subprocess.PIPE,
+    )
+    family = []
+    while process.poll() is None:
+        family = psutil.Process(process.pid).children(recursive=True) or family
+        time.sleep(0.5)
+    said = process.communicate()[1]
+    assert process.returncode == 2 and "records.json: No space left on device" in said
+    assert "Traceback" not in said
+    assert psutil.wait_procs(family, timeout=10)[1] == []
+    found = points(small_disk)
     assert len(found) > 3 and set(found.values()) == {1}
