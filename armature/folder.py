@@ -24,8 +24,9 @@ def find_library(path: Path) -> Path:
     folder = path if path.is_dir() else path.parent
     files = _files(folder)
     library = path if path.suffix == ".so" else _only(folder, files)
-    expected = files.get(library.name)
-    if expected is not None and _sha256(library) != expected:
+    if files and library.name not in files:
+        raise LoadError(f"{library} is not a file that the manifest beside it names: move it elsewhere")
+    if files and _sha256(library) != files[library.name]:
         raise LoadError(f"{library} was changed since it was compiled (its sha256 differs): compile it again")
     return library
 
@@ -52,7 +53,12 @@ def _only(folder: Path, files: dict[str, str]) -> Path:
 def _files(folder: Path) -> dict[str, str]:
     """The sha256 of each file that the manifest names, if there is one."""
     files = _manifest(folder).get("files", {})
-    return {str(name): str(digest) for name, digest in files.items()} if isinstance(files, dict) else {}
+    if not isinstance(files, dict):
+        return {}
+    outside = [name for name in files if Path(name).name != name or name == ".."]
+    if outside:
+        raise LoadError(f"{folder} is not to be trusted: its manifest names {outside[0]!r}, outside of it")
+    return {str(name): str(digest) for name, digest in files.items()}
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

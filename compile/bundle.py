@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from compile.checksum import sha256
+from compile.labels import label_sets
 from compile.preprocess import Preprocess
 from compile.source import Source, TensorInfo
 from targets.cores import find_core
@@ -30,6 +31,20 @@ LABELS = "labels.txt"
 PROGRAM = "run"
 FORMAT = 2
 """Version of the manifest's layout."""
+_FIELDS: Mapping[str, type | tuple[type, ...]] = {
+    "files": dict,
+    "model": str,
+    "task": str,
+    "inputs": list,
+    "outputs": list,
+    "preprocess": (dict, type(None)),
+    "labels": (str, type(None)),
+    "core": dict,
+    "weights": dict,
+    "kernels": list,
+    "source": dict,
+}
+"""What is read of a manifest, and what each must be."""
 
 SESSION_SECONDS = 3600.0
 """The longest a device is held: a library that never ends gives the board back, and the user a message."""
@@ -65,8 +80,11 @@ class Bundle:
 
     @property
     def source(self) -> Source:
-        """What it was compiled from."""
-        return Source.from_json(self.manifest["source"])
+        """What it was compiled from. UserError where the manifest does not say it as it must."""
+        try:
+            return Source.from_json(self.manifest["source"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{self.path} is not a bundle: its manifest's source is damaged.") from error
 
     @property
     def inputs(self) -> tuple[TensorInfo, ...]:
@@ -112,6 +130,10 @@ def open_bundle(path: Path) -> Bundle:
     manifest = _read_manifest(path)
     for name, expected in manifest["files"].items():
         file = path / name
+        if file.name != name or file.is_symlink() or name == "..":
+            raise UserError(
+                f"{path} is not to be trusted: its manifest names {name!r}, which is no file of it."
+            )
         if not file.is_file():
             raise UserError(f"{path} is not whole: {name} is missing. Compile it again.")
         if sha256(file) != expected:
@@ -120,6 +142,10 @@ def open_bundle(path: Path) -> Bundle:
             )
     if LIBRARY not in manifest["files"]:
         raise UserError(f"{path} is a C library alone: compile it again with --format both.")
+    if manifest["labels"] not in (None, *label_sets(), *({LABELS} & set(manifest["files"]))):
+        raise UserError(
+            f"{path} is not to be trusted: its manifest takes labels from {manifest['labels']!r}."
+        )
     return Bundle(path, manifest)
 
 
@@ -133,6 +159,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not a bundle: it has no readable {MANIFEST}.") from None
     if version != FORMAT:
         raise UserError(f"{path} has format {version}, this version reads {FORMAT}: compile it again.")
+    wrong = [name for name, kind in _FIELDS.items() if not isinstance(manifest.get(name), kind)]
+    if wrong:
+        raise UserError(f"{path} is not a bundle: its manifest has no {wrong[0]!r} as it must be.")
     return manifest
 
 

@@ -26,6 +26,7 @@ from tvm import ir
 
 from compile.converters import import_program
 from compile.export import export_module, require_static, try_inputs, unsupported
+from compile.exported import read_program
 from compile.frames import take_frames
 from compile.labels import labels
 from compile.models import ModelEntry, build_model, find_model
@@ -134,7 +135,7 @@ def _from_registry(source: Source) -> Traced:
     spec = source.weights or next(iter(entry.weights), None)
     if spec is None:
         raise UserError(f"{entry.name} has no trained weights to fall back on: give --weights.")
-    weights = load_weights(module, spec, entry, shape)
+    weights = load_weights(module, spec, entry, shape, source.trust)
     program = export_module(entry.name, module, inputs)
     # A detector may give its raw outputs instead.
     task = _task(program) if entry.task == "detect" else entry.task
@@ -167,7 +168,8 @@ def _from_callable(source: Source) -> Traced:
     try_inputs(source.model, module, inputs)
     weights = "its own"
     if source.weights is not None:
-        weights = load_weights(module, source.weights, None, next(iter(inputs.values())))
+        shape = next(iter(inputs.values()))
+        weights = load_weights(module, source.weights, None, shape, source.trust)
     program = export_module(source.model, module, inputs)
     return _traced(name, _task(program), program, weights, None, _image_steps(program))
 
@@ -178,13 +180,7 @@ def _from_file(source: Source) -> Traced:
         raise UserError(f"There is no model file {path}.")
     if source.args or source.weights:
         raise UserError(f"{path} holds its network and its weights: --arg and --weights do not apply.")
-    try:
-        program = torch.export.load(path)
-    except Exception as error:  # a damaged archive fails in every way there is
-        raise UserError(
-            f"{path} is not an exported program: save one with "
-            "torch.export.save(torch.export.export(model, inputs), PATH)."
-        ) from error
+    program = read_program(path, source.trust)
     require_static(str(path), program)
     for tensor in _inputs(program):
         wanted = source.inputs.get(tensor.name, tensor.shape)

@@ -16,6 +16,7 @@ from compile.frontend import trace
 from compile.labels import own_text
 from compile.lower import Lowered, lower
 from compile.manifest import describe, interface_text
+from compile.own_sources import remember
 from compile.source import Artifact, Source
 from targets.agent.build import build_agent
 from targets.cores import Core
@@ -49,6 +50,7 @@ def compile_model(
     bundle.require_free(output)
     with stage("trace"):
         traced = trace(source)
+        remember(source)
     with stage("import"):
         module = traced.relax()
     with stage("lower"):

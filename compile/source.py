@@ -47,6 +47,8 @@ class Source:
     mean: Colour | None = None
     """What is taken from its pixels, where that is not the network's own; they are divided by `std` then."""
     std: Colour | None = None
+    trust: bool = False
+    """Whether its files may run code of their own when they are read: the user says so, and no manifest."""
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready description, which `from_json` takes back."""

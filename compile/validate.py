@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from compile.bundle import LIBRARY, Bundle
 from compile.datasets import Dataset, Sample, default_images
 from compile.frontend import Traced, trace
 from compile.journal import Journal, open_journal
+from compile.own_sources import require_own
 from compile.placement import Placement
 from compile.preprocess import Preprocess, open_image
 from compile.source import random_inputs
@@ -74,16 +75,17 @@ def validate(
     limit: int | None = None,
     resume: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    trust: bool = False,
 ) -> Report:
     """Run the same inputs through PyTorch and the device, at most `limit` of them.
 
     They are the images at `data` (a file or folder), else the labelled ones that are installed, or random
     tensors where the network takes no image. Results are kept in the file `resume`, and those that it has are
-    not computed again. `progress` is told (done, total). An image that cannot be read is among the report's
-    failures. Raises UserError for what cannot be used or where no image can be read, DeviceError where the
-    device fails.
+    not computed again. `progress` is told (done, total), `trust` is as `retrace` takes it. An image that
+    cannot be read is among the report's failures. Raises UserError for what cannot be used or where no image
+    can be read, DeviceError where the device fails.
     """
-    traced = retrace(bundle)
+    traced = retrace(bundle, trust)
     found, read = _inputs(traced, data)
     samples = _named(found.samples[:limit], data)
     with bundle.loaded_on(device_spec) as (device, program):
@@ -104,12 +106,15 @@ def validate(
     return Report(traced.task, device.spec, bundle.core, records, failures, totals, found.unknown, resumed)
 
 
-def retrace(bundle: Bundle) -> Traced:
+def retrace(bundle: Bundle, trust: bool = False) -> Traced:
     """The network that the bundle was compiled from, traced again from its source.
 
-    Raises UserError when its source is gone, or now has other weights.
+    A bundle may be from elsewhere: without `trust`, code that its manifest names is run only where this user
+    has compiled from it. Raises UserError when it is not to be run, is gone, or now has other weights.
     """
-    traced = trace(bundle.source)
+    source = replace(bundle.source, trust=trust)
+    require_own(source)
+    traced = trace(source)
     if traced.fingerprint() != bundle.manifest["weights"]["sha256"]:
         raise UserError(
             f"{bundle.source.model} has other weights now than {bundle.path} was compiled with: "

@@ -52,12 +52,19 @@ class WeightSource:
     read: Callable[[Path], dict[str, Tensor]] | None = None
 
 
-def load_weights(module: nn.Module, spec: str, entry: ModelEntry | None, input_shape: Sequence[int]) -> str:
+def load_weights(
+    module: nn.Module,
+    spec: str,
+    entry: ModelEntry | None,
+    input_shape: Sequence[int],
+    trust: bool = False,
+) -> str:
     """Fill `module` as `spec` says, leave it in eval mode, and return a description of its weights.
 
     `spec` is the name of one of the entry's trained sources (`imagenet`, or `imagenet:FOLDER` to look in one
     folder only), a checkpoint (`.pth`, `.pt`, `.safetensors`), or `random:SEED`: drawn from the seed, with
-    statistics calibrated on inputs of `input_shape` (N, C, H, W) so that outputs depend on inputs.
+    statistics calibrated on inputs of `input_shape` (N, C, H, W) so that outputs depend on inputs. With
+    `trust` a checkpoint may run code of its own.
 
     Raises UserError when the weights are not there, are damaged, or do not fit the network's keys and shapes
     (`module` is then unchanged), or when the network does not take such an input.
@@ -74,21 +81,26 @@ def load_weights(module: nn.Module, spec: str, entry: ModelEntry | None, input_s
         return f"{kind} ({source.file}, sha256 {source.sha256[:8]})"
     path = Path(spec)
     _require_checkpoint(path, model, entry)
-    state = read_state_dict(path)
+    state = read_state_dict(path, trust)
     _fit(module, model, path.name, state, "give weights made for these arguments, or random:SEED")
     return f"{path.name} (sha256 {sha256(path)[:8]})"
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
+def read_state_dict(path: Path, trust: bool = False) -> dict[str, Tensor]:
     """The tensors of a `.pth`, `.pt` or `.safetensors` file by key, on the CPU.
 
     A state dict may be nested under "state_dict" or "model", and its keys may carry DataParallel's "module."
-    prefix. No pickled code is run. Raises UserError for anything else.
+    prefix. No pickled code is run, except with `trust`: then it may be a whole network, too. Raises UserError
+    for anything else.
     """
-    loaded = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    import torch
+
+    loaded = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path, trust)
     for key in _NESTED_UNDER:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), (Mapping, torch.nn.Module)):
             loaded = loaded[key]
+    if isinstance(loaded, torch.nn.Module):
+        loaded = loaded.state_dict()
     if not _is_state_dict(loaded):
         raise UserError(
             f"{path} holds no tensors by key, alone or under {' or '.join(_NESTED_UNDER)}: save it with "
@@ -160,18 +172,18 @@ def _require_checkpoint(path: Path, model: str, entry: ModelEntry | None) -> Non
         raise UserError(f"{path} is not a checkpoint by its name: {choices}.")
 
 
-def _read_torch(path: Path) -> Any:
+def _read_torch(path: Path, trust: bool) -> Any:
     import torch
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=not trust)
     # Damaged files make the unpickler fail in every way there is.
     except Exception as error:
         code = re.search(r"(?:Unsupported global: )?GLOBAL ([\w.]+)", str(error))
         if isinstance(error, pickle.UnpicklingError) and code:
             raise UserError(
                 f"{path} holds pickled code ({code[1]}), which is not run: save the tensors alone with "
-                "torch.save(model.state_dict(), PATH)."
+                "torch.save(model.state_dict(), PATH); or give --trust, if you trust whoever made the file."
             ) from error
         raise _unreadable(path) from error
 

@@ -12,7 +12,15 @@ from rich.markup import escape
 
 from compile.cli import show, show_answers
 from compile.cli.console import FAILED, Script, print_json, print_parts, screen, stage
-from compile.cli.options import ColourType, chosen_cores, json_option, pairs, shapes, tuning_log_option
+from compile.cli.options import (
+    ColourType,
+    chosen_cores,
+    json_option,
+    pairs,
+    shapes,
+    trust_option,
+    tuning_log_option,
+)
 from compile.cli.running import run_validation
 from compile.labels import label_sets
 from compile.placement import Fit
@@ -125,6 +133,7 @@ Examples:
     help=f"The most that share a run of a C library; 1: it needs no threads.  [default: {THREADS}]",
 )
 @tuning_log_option
+@trust_option
 @click.option("--validate", "device", metavar="DEVICE", help="Validate on this device right after.")
 @json_option
 def compile_command(
@@ -145,6 +154,7 @@ def compile_command(
     system: str | None,
     threads: int | None,
     tuning_log: Path | None,
+    trust: bool,
     device: str | None,
     as_json: bool,
 ) -> None:
@@ -175,7 +185,7 @@ def compile_command(
 
         logs = log_folders(tuning_log)
         schedulers = {each.name: TunedScheduler(each, logs) for each in (core, *others)}
-    source = Source(model, values, weights, extents, input_format, label_set, fit, mean, std)
+    source = Source(model, values, weights, extents, input_format, label_set, fit, mean, std, trust)
 
     def lowering(module: IRModule, core: Core) -> Lowered:
         return lower(module, core, schedulers[core.name])
@@ -184,7 +194,7 @@ def compile_command(
     bundle = compile_model(source, core, folder, stage, lowering, made, platform, most, others)
     for record in (record for scheduler in schedulers.values() for record in scheduler.unfit):
         screen.print(f"[yellow]warning:[/] tuning record does not apply: {escape(record)}", soft_wrap=True)
-    report = run_validation(bundle, device) if device else None
+    report = run_validation(bundle, device, trust=trust) if device else None
     if as_json:
         document = {"bundle": str(folder), "manifest": str(folder / MANIFEST), "core": core.name}
         print_json({**document, **({"validation": report.to_json()} if report else {})})

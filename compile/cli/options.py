@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document instead of tables."
 )
+trust_option = click.option(
+    "--trust",
+    is_flag=True,
+    help="Files may run code of their own when they are read: pickles, and what a bundle's manifest names "
+    "(docs/security.md).",
+)
 device_option = click.option(
     "--device",
     default="emulated",

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from compile.cli import show_answers
 from compile.cli.console import FAILED, print_json, print_parts, screen, stage, tell_time
-from compile.cli.options import device_option, json_option
+from compile.cli.options import device_option, json_option, trust_option
 
 VALIDATE_HELP = """Run the same inputs through PyTorch and the device, and compare.
 
@@ -50,15 +50,22 @@ Examples:
     metavar="FILE",
     help="Keep results in FILE as they come, and go on from those it has.",
 )
+@trust_option
 @json_option
 def validate_command(
-    bundle: Path, device: str, data: Path | None, limit: int | None, resume: Path | None, as_json: bool
+    bundle: Path,
+    device: str,
+    data: Path | None,
+    limit: int | None,
+    resume: Path | None,
+    trust: bool,
+    as_json: bool,
 ) -> None:
     with stage("load"):
         from compile.bundle import open_bundle
 
         opened = open_bundle(bundle)
-    report = run_validation(opened, device, data, limit, resume)
+    report = run_validation(opened, device, data, limit, resume, trust)
     if as_json:
         print_json(report.to_json())
     else:
@@ -73,6 +80,7 @@ def run_validation(
     data: Path | None = None,
     limit: int | None = None,
     resume: Path | None = None,
+    trust: bool = False,
 ) -> Any:
     """The report of `compile.validate.validate`, with its progress on standard error."""
     from compile.validate import validate
@@ -85,7 +93,7 @@ def run_validation(
         def tell(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        report = validate(bundle, device, data, limit, resume, tell)
+        report = validate(bundle, device, data, limit, resume, tell, trust)
     tell_time("validate", start)
     return report
 

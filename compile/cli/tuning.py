@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from rich.live import Live
 
 from compile.cli import show_tuning
 from compile.cli.console import print_parts, screen, stage
-from compile.cli.options import chosen_core, device_option, json_option, tuning_log_option
+from compile.cli.options import chosen_core, device_option, json_option, trust_option, tuning_log_option
 from targets.errors import UserError
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Workers(click.ParamType):  # type: ignore[type-arg]  # generic only in new
     metavar="N|ray://HOST:PORT",
     help="Processes here, or the CPUs of a Ray cluster.  [default: one per CPU]",
 )
+@trust_option
 @click.option("--dry-run", is_flag=True, help="Only list the kernels, trials, and the time they may take.")
 @json_option
 def tune_command(
@@ -106,6 +108,7 @@ def tune_command(
     retry_failed: bool,
     tuning_log: Path | None,
     workers: int | str | None,
+    trust: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -120,7 +123,7 @@ def tune_command(
         from compile.tuning.task import tasks_of
         from compile.tuning.tuner import Budget, Tuner
 
-        sources = {name: read_spec(name) for name in names}
+        sources = {name: replace(read_spec(name), trust=trust) for name in names}
         measurer = measurer_for(device, core, workers)
     with stage("trace"):
         networks = {name: trace(source).relax() for name, source in sources.items()}

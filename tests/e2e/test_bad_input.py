@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from tests.e2e.conftest import Armature, compile_small
 
@@ -49,6 +51,24 @@ def test_compile(armature: Armature, tmp_path: Path, arguments: list[str], words
 def test_damaged_exported_program(armature: Armature, tmp_path: Path) -> None:
     (tmp_path / "net.pt2").write_bytes(b"not an archive")
     check(armature("compile", tmp_path / "net.pt2", "-o", tmp_path / "out"), "net.pt2", "torch.export")
+
+
+class Code:
+    """What a pickle may run; this one does no harm."""
+
+    def __reduce__(self) -> Any:
+        return print, ("it ran",)
+
+
+def test_pickled_code(armature: Armature, tmp_path: Path) -> None:
+    torch.save({"weight": Code()}, tmp_path / "code.pth")
+    arguments = ("compile", "mobilenet_v2", "--input", "image=1x3x32x32", "--weights", tmp_path / "code.pth")
+    result = armature(*arguments, "-o", tmp_path / "out")
+    check(result, "code.pth", "--trust")
+    assert "it ran" not in result.stdout
+    trusting = armature(*arguments, "-o", tmp_path / "out", "--trust")
+    check(trusting, "code.pth", "holds no tensors")
+    assert "it ran" in trusting.stdout
 
 
 @pytest.mark.parametrize("device", ["toaster", "emulated:cortex-a74", "rpc://nowhere", "tracker://host:1"])

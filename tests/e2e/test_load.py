@@ -189,7 +189,20 @@ def spoil_manifest(folder: Path) -> Path:
 
 def rename(folder: Path) -> Path:
     """The library under another name."""
+    (folder / "manifest.json").unlink()
     return (folder / "libsmall_net.so").rename(folder / "libother.so")
+
+
+def unnamed(folder: Path) -> Path:
+    """A library that the manifest does not know."""
+    return (folder / "libsmall_net.so").rename(folder / "libother.so")
+
+
+def outside(folder: Path) -> Path:
+    """A manifest that leads out of the folder."""
+    library = (folder / "libsmall_net.so").rename(folder.parent / "libsmall_net.so")
+    (folder / "manifest.json").write_text(json.dumps({"files": {f"../{library.name}": "0"}}))
+    return folder
 
 
 def no_library(folder: Path) -> Path:
@@ -214,6 +227,8 @@ SPOILT = {
     spoil_library: "sha256 differs",
     spoil_manifest: "cannot be read as a manifest",
     rename: "no function other_version",
+    unnamed: "is not a file that the manifest beside it names",
+    outside: "not to be trusted",
     no_library: "does not load here",
     nothing: "--target host",
     absent: "there is no",
