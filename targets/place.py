@@ -77,12 +77,26 @@ def greet(
     may have the board. Raises LostError where it cannot be reached, is no agent or is not free in time,
     DeviceError where one side does not accept the other's token.
     """
+    connection = introduce(spec, place, remedy, f"client:{place.match_key} -timeout={session_timeout:g}")
+    try:
+        with _explained(spec):
+            _wait_for_turn(spec, connection, time.monotonic() + seconds)
+            _expect_magic(spec, connection)
+        return connection
+    except BaseException:
+        connection.close()
+        raise
+
+
+def introduce(spec: str, place: Place, remedy: str, key: str) -> socket.socket:
+    """A connection to the agent at `place`, past the token, that has asked with this key and heard no more.
+
+    Raises as `greet` does.
+    """
     connection = _reach(spec, place, remedy)
     try:
         with _explained(spec):
-            _introduce(spec, place, connection, f"client:{place.match_key} -timeout={session_timeout:g}")
-            _wait_for_turn(spec, connection, time.monotonic() + seconds)
-            _expect_magic(spec, connection)
+            _introduce(spec, place, connection, key)
         return connection
     except BaseException:
         connection.close()
@@ -109,9 +123,8 @@ def ask(spec: str, place: Place, request: str) -> str:
 
     Raises LostError where it cannot be reached, is no agent or one too old; DeviceError as `greet` does.
     """
-    connection = _reach(spec, place, "is the agent running there, and listening on that address?")
-    with connection, _explained(spec):
-        _introduce(spec, place, connection, request)
+    remedy = "is the agent running there, and listening on that address?"
+    with introduce(spec, place, remedy, request) as connection, _explained(spec):
         head = read_exactly(connection, 5)
         length = int.from_bytes(head[1:], "little")
         if head[0] != SAID or length > MOST_SAID:
@@ -134,7 +147,7 @@ def _reach(spec: str, place: Place, remedy: str) -> socket.socket:
     try:
         if place.port:
             connection = socket.create_connection((place.host, place.port), REACH_SECONDS)
-            _keep_alive(connection)
+            keep_alive(connection)
         else:
             connection = socket.socket(socket.AF_UNIX)
             connection.settimeout(REACH_SECONDS)
@@ -144,7 +157,7 @@ def _reach(spec: str, place: Place, remedy: str) -> socket.socket:
         raise LostError(f"{spec} is not reachable ({error}): {remedy}") from error
 
 
-def _keep_alive(connection: socket.socket) -> None:
+def keep_alive(connection: socket.socket) -> None:
     """Lets the kernel find out within about half a minute that the other end is gone."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

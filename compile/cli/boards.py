@@ -13,15 +13,16 @@ from compile.cli.console import print_json, print_parts, stage
 from compile.cli.doctoring import doctor_command
 from compile.cli.farming import drain_command, list_command, serve_command
 from compile.cli.options import ghz_option, json_option, pairs
+from compile.cli.registering import register_command
 from targets.errors import UserError
 
 
-@click.group("board", short_help="Boards themselves: check, list, serve, drain; price any program.")
+@click.group("board", short_help="Boards themselves: check, list, serve, register, drain; price any program.")
 def board_group() -> None:
     """Work with a board itself."""
 
 
-for command in (doctor_command, list_command, serve_command, drain_command):
+for command in (doctor_command, list_command, serve_command, register_command, drain_command):
     board_group.add_command(command)
 
 PROFILE_HELP = """Estimate what any aarch64 Linux program costs on an emulated board.

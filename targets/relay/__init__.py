@@ -1,0 +1,1 @@
+"""Boards over SSH offered at a tracker, through ports of this machine."""
