@@ -1,4 +1,4 @@
-"""A network that takes a camera's frames: it normalises them itself."""
+"""A network that takes a camera's frames: it normalises them itself, which compiling leaves to its stem."""
 
 from __future__ import annotations
 

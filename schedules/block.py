@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from schedules.kernel import Workload, round_up
-from schedules.window import Taps, Window, border_taps
+from schedules.window import Taps, Window, border_taps, rows_seen
 
 KIND = "bottleneck"
 BYTES = 4
@@ -28,6 +28,8 @@ class Expansion:
     clamp: Clamp
     channels_last: bool
     """Whether it reads [batch, height, width, inputs]; else [batch, inputs, height, width]."""
+    camera: bool = False
+    """Whether it reads a camera's frame, uint8 [batch, height, width, inputs], as planes (camera.py)."""
 
     @property
     def is_pointwise(self) -> bool:
@@ -36,7 +38,7 @@ class Expansion:
 
     def data_shape(self, batch: int) -> tuple[int, ...]:
         """The shape of what it reads."""
-        if self.channels_last:
+        if self.channels_last or self.camera:
             return (batch, *self.size, self.inputs)
         return (batch, self.inputs, *self.size)
 
@@ -66,6 +68,11 @@ class Bottleneck:
         if self.expansion is None:
             return (self.batch, *self.size, self.middle)
         return self.expansion.data_shape(self.batch)
+
+    @property
+    def reads_frames(self) -> bool:
+        """Whether it reads a camera's frame."""
+        return self.expansion is not None and self.expansion.camera
 
     @property
     def output_size(self) -> tuple[int, int]:
@@ -106,8 +113,18 @@ class Bottleneck:
             multiply_adds += (
                 math.prod(self.size) * self.middle * first.inputs * math.prod(first.window.kernel)
             )
-        description = json.dumps(asdict(self))
-        return Workload(KIND, shape, self.batch * multiply_adds, description=description)
+        if self.reads_frames:
+            shape["camera"] = 1
+        return Workload(KIND, shape, self.batch * multiply_adds, description=self._description())
+
+    def _description(self) -> str:
+        """All of it as text. What is as it was before there were cameras is spelled as it was then, by which
+        tuning records know it.
+        """
+        fields = asdict(self)
+        if self.expansion is not None and not self.expansion.camera:
+            del fields["expansion"]["camera"]
+        return json.dumps(fields)
 
     @classmethod
     def read(cls, description: str) -> Bottleneck:
@@ -210,9 +227,28 @@ class Plan:
         return (1, self.rows, self.block.output_size[1], self.middle)
 
     @property
+    def new_rows(self) -> int:
+        """Rows of the depthwise convolution's input that a strip may be the first to need: the first strip
+        needs more than the others, or less.
+        """
+        if self.strips == 1:
+            return min(self.stop, self.block.size[0])
+        return max(self.stop, self.advance)
+
+    @property
+    def planes_shape(self) -> tuple[int, ...]:
+        """The buffer of a camera's rows, as the expansion of a strip's new rows reads them."""
+        first = self.block.expansion
+        assert first is not None
+        return (1, first.inputs, rows_seen(first.window, self.new_rows), first.size[1])
+
+    @property
     def workspace(self) -> list[tuple[int, ...]]:
-        """The shapes of what a kernel needs while it runs."""
-        return [self.strip_shape] + ([] if self.block.expansion is None else [self.ring_shape])
+        """The shapes of what a kernel needs while it runs: strip, ring, planes."""
+        shapes = [self.strip_shape]
+        if self.block.expansion is not None:
+            shapes.append(self.ring_shape)
+        return shapes + ([self.planes_shape] if self.block.reads_frames else [])
 
     @property
     def workspace_bytes(self) -> int:

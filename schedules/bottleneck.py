@@ -12,13 +12,14 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 
-from tvm import tirx
+from tvm import ir, tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.stmt import SBlock, SBlockRealize
 from tvm.tirx import PrimFunc, Stmt
 
 from schedules import stages
 from schedules.block import BYTES, KIND, Bottleneck, Plan
+from schedules.camera import rows_of as camera_rows
 from schedules.kernel import CHANNEL_MULTIPLE, LANES, Decisions, Workload, round_up, workload_of
 from schedules.space import Decider
 from schedules.strips import Place, by_run, extents_of, loop, placed, sequence, substituted, whole
@@ -77,12 +78,14 @@ def _groups(block: Bottleneck, core: Core) -> list[int]:
 
 def _rows(block: Bottleneck, group: int, core: Core) -> list[int]:
     """Narrow strips and one strip that is the whole image, first whichever sends less past the second-level
-    cache; then the others up to WIDE_STRIPS.
+    cache; then the others up to WIDE_STRIPS. A camera's image in one strip would be whole planes of floats.
     """
     height = block.output_size[0]
+    tallest = WIDE_STRIPS if block.reads_frames else height
     divisors = [rows for rows in range(1, height + 1) if height % rows == 0]
     narrow = max(rows for rows in divisors if rows <= max(1, ADVANCE // block.window.stride[0]))
-    best = sorted((narrow, height), key=lambda rows: _overflow(Plan(block, rows, group), core))
+    ends = [rows for rows in (narrow, height) if rows <= tallest]
+    best = sorted(ends, key=lambda rows: _overflow(Plan(block, rows, group), core))
     return list(dict.fromkeys([*best, *(rows for rows in divisors if rows <= WIDE_STRIPS)]))
 
 
@@ -138,11 +141,12 @@ class _Writer:
             tirx.Var(name, "int32") for name in ("batch", "strip", "group", "strip_row")
         )
         parts = stages.Stages(plan)
-        self.row, self.output_row = parts.row, parts.output_row
+        self.row, self.new_row, self.output_row = parts.row, parts.new_row, parts.output_row
         self.expansions, self.depthwise, self.projection = parts.scheduled(decisions)
         self.ring = _buffer("expanded_rows", plan.ring_shape)
         self.strip_buffer = _buffer("depthwise_rows", plan.strip_shape)
-        self.data = _buffer("data", block.data_shape)
+        self.data = _buffer("data", block.data_shape, "uint8" if block.reads_frames else "float32")
+        self.numbers, self.planes = self._camera()
         self.expansion_weights = self._expansion_weights()
         self.depthwise_weights = [
             _buffer("depthwise_weight", (plan.groups, *block.window.kernel, plan.group)),
@@ -155,6 +159,14 @@ class _Writer:
         output_shape = (block.batch, *block.output_size, block.outputs)
         names = ("shortcut", "output") if block.shortcut else ("output",)
         self.outputs = [_buffer(name, output_shape) for name in names]
+
+    def _camera(self) -> tuple[list[tirx.Var], tirx.Var | None]:
+        """What makes numbers of a camera's pixels, and where they are put."""
+        first = self.block.expansion
+        if first is None or not first.camera:
+            return [], None
+        numbers = [_buffer(name, (first.inputs,)) for name in ("scale", "shift")]
+        return numbers, _buffer("planes", self.plan.planes_shape)
 
     def _expansion_weights(self) -> list[tirx.Var]:
         if not self.expansions:
@@ -174,18 +186,38 @@ class _Writer:
             stages.insert(0, self._new_rows(self._expansion_row))
             buffers.append(self.ring)
         strip = [loop(self.group, self.plan.groups, sequence(stages)), self._projection_strip()]
+        if self.planes is not None:
+            strip.insert(0, self._camera_rows(self.planes))
+            buffers.append(self.planes)
         image = loop(self.strip, self.plan.strips, sequence(strip))
         body = loop(self.batch, self.block.batch, image)
         root = SBlockRealize([], True, SBlock([], [], [], "root", body))
         weights = [*self.expansion_weights, *self.depthwise_weights, *self.projection_weights]
-        return PrimFunc([self.data, *weights, *self.outputs, *buffers], root)
+        return PrimFunc([self.data, *self.numbers, *weights, *self.outputs, *buffers], root)
+
+    def _camera_rows(self, planes: tirx.Var) -> Stmt:
+        """The planes of the strip's new rows."""
+        plan, first, row = self.plan, self.block.expansion, tirx.Var("row", "int32")
+        assert first is not None
+        known = (plan.new_rows - plan.advance) * first.window.stride[0]
+        is_new = tirx.Or(self.strip == 0, row >= known) if known > 0 and plan.strips > 1 else None
+        camera = self.data, *self.numbers
+        begin = self._first_new_row * first.window.stride[0] - first.window.padding[0]
+        return camera_rows(camera, self.batch, begin, (row, is_new), planes)
+
+    @property
+    def _first_new_row(self) -> ir.Expr:
+        """The first row of the expansion that the strip may be the first to need."""
+        before = self.plan.stop - self.plan.new_rows if self.plan.strips > 1 else 0
+        return self.strip * self.plan.advance + before
 
     def _new_rows(self, body: Callable[[], Stmt]) -> Stmt:
         """`body` for every `row` of the expansion that the strip is the first to need."""
         plan, height = self.plan, self.block.size[0]
         if plan.strips == 1:
-            return loop(self.row, min(plan.stop, height) // plan.expanded_rows, body())
-        count = max(plan.stop, plan.advance)
+            inner = substituted(body(), self.new_row, self.row)
+            return loop(self.row, plan.new_rows // plan.expanded_rows, inner)
+        count = plan.new_rows
         step = tirx.Var("step", "int32")
         tests = []
         if plan.stop < count:
@@ -197,8 +229,8 @@ class _Writer:
         inner = body()
         if tests:
             inner = tirx.IfThenElse(functools.reduce(tirx.And, tests), inner, None)
-        row = self.strip * plan.advance + step + (plan.stop - count)
-        return loop(step, count, substituted(inner, self.row, row))
+        inner = substituted(inner, self.new_row, step)
+        return loop(step, count, substituted(inner, self.row, self._first_new_row + step))
 
     def _expansion_row(self) -> Stmt:
         return by_run(self.row, list(self.expansions), self._place_expansion)
@@ -209,7 +241,8 @@ class _Writer:
         rows = self.plan.expanded_rows
         panels, *inner = extents_of(self.expansions[run].params[1])
         weight: list[tuple[object, int]] = [(self.group * panels, panels), *((0, extent) for extent in inner)]
-        data = [(self.batch, 1), *whole(self.data)[1][1:]]
+        source = self.data if self.planes is None else self.planes
+        data = [(self.batch if self.planes is None else 0, 1), *whole(source)[1][1:]]
         if first.is_pointwise:
             data[1] = (self.row * first.window.stride[0], rows)
         else:
@@ -218,7 +251,7 @@ class _Writer:
         _, _, *row = whole(self.ring)[1]
         return placed(
             self.expansions[run],
-            (self.data, data),
+            (source, data),
             (self.expansion_weights[0], weight),
             (self.expansion_weights[1], [self._channels]),
             (self.ring, [(self._ring_group, 1), (ring_row, rows), *row]),
@@ -258,5 +291,5 @@ class _Writer:
         return self.group * self.plan.group, self.plan.group
 
 
-def _buffer(name: str, shape: Sequence[int]) -> tirx.Var:
-    return tirx.decl_buffer(shape, "float32", name)
+def _buffer(name: str, shape: Sequence[int], dtype: str = "float32") -> tirx.Var:
+    return tirx.decl_buffer(shape, dtype, name)

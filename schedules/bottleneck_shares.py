@@ -29,6 +29,8 @@ class _Parts:
 
     batch: tirx.For
     strip: tirx.For
+    camera: Stmt | None
+    """What makes a camera's rows planes."""
     group: tirx.For
     expansion: Stmt | None
     depthwise: Stmt
@@ -38,9 +40,11 @@ class _Parts:
     def of(cls, kernel: PrimFunc) -> _Parts:
         batch = kernel.body.block.body
         strip = batch.body
-        group, projection = strip.body.seq
+        *before, group, projection = strip.body.seq
         stages = list(group.body.seq) if isinstance(group.body, tirx.SeqStmt) else [group.body]
-        return cls(batch, strip, group, stages[0] if len(stages) > 1 else None, stages[-1], projection)
+        expansion = stages[0] if len(stages) > 1 else None
+        camera = before[0] if before else None
+        return cls(batch, strip, camera, group, expansion, stages[-1], projection)
 
 
 def shares_of(kernel: PrimFunc, workload: Workload, threads: int) -> list[Share]:
@@ -74,7 +78,8 @@ def _strips(kernel: PrimFunc, parts: _Parts, work: int, ahead: int) -> Share:
     stages = [] if parts.expansion is None else [mine(strip, parts.expansion, ahead)]
     stages.append(mine(strip, parts.depthwise))
     groups = loop(parts.group.loop_var, int(parts.group.extent), sequence(stages))
-    body = sequence([groups, mine(strip, parts.projection)])
+    rows = [] if parts.camera is None else [mine(strip, parts.camera, ahead)]
+    body = sequence([*rows, groups, mine(strip, parts.projection)])
     body = loop(parts.batch.loop_var, int(parts.batch.extent), loop(strip, strips, body))
     return share(kernel, body, strips, 1, work, range(count - workspace_of(kernel), count))
 
@@ -83,8 +88,14 @@ def _groups(kernel: PrimFunc, parts: _Parts, turns: int, work: tuple[int, int], 
     group, strips = parts.group.loop_var, int(parts.strip.extent)
     groups = int(parts.group.extent)
     first = loop(group, groups, mine(group, parts.group.body))
+    last_of = len(kernel.params) - 1
+    own = []
+    if parts.camera is not None:  # few rows, which each thread makes for itself
+        first = sequence([parts.camera, first])
+        own, last_of = [last_of], last_of - 1
     # A ring that serves one group after the other, each thread needs for itself (Plan.ring_shape).
-    own = [len(kernel.params) - 1] if parts.expansion is not None and strips == 1 else []
+    if parts.expansion is not None and strips == 1:
+        own.insert(0, last_of)
     stage = parts.projection.block
     last, units = guarded(stage.body, stage.alloc_buffers, threads) or (stage.body, 1)
     placed = SBlock(

@@ -117,20 +117,20 @@ def image_calls(
     product = block.body.value.b
     pixel = product.a.args[1] if has_borders(block) else product.a
     first, end = _inside(y, frame)
-    image, _, row, column = pixel.indices
+    *image, _, row, column = pixel.indices
 
     def at(code: ir.Expr, tap: ir.Expr | int) -> ir.Expr:
         for axis, value in ((r, tap), (s, 0), (k, 0)):
             code = substituted(code, axis, value if isinstance(value, ir.Expr) else tirx.const(value))
         return code
 
-    pitch = int(Analyzer().simplify(at(row, 1) - at(row, 0))) * int(pixel.source.ty.shape[3])
+    pitch = int(Analyzer().simplify(at(row, 1) - at(row, 0))) * int(pixel.source.ty.shape[-1])
     weights = tirx.BufferLoad(product.b.source, [at(index, first) for index in product.b.indices])
     results = _results(block, epilogue, pixel_axis=2)
 
     def call(step: ImageStep) -> tirx.Stmt:
         place = at(row, first), at(column, first) + step.first_pixel
-        planes = [tirx.BufferLoad(pixel.source, [image, plane, *place]) for plane in range(step.inputs)]
+        planes = [tirx.BufferLoad(pixel.source, [*image, plane, *place]) for plane in range(step.inputs)]
         finished = replace(step, finish=epilogue.finish)
         count = tirx.Cast("int32", end - first)
         return _call(finished.name, image_step.llvm_ir(finished), *results, count, weights, *planes)

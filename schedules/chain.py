@@ -8,6 +8,7 @@ from tvm import ir, te, tirx
 from tvm.tirx import PrimFunc
 
 from schedules.block import Bottleneck, Clamp
+from schedules.camera import normalised
 from schedules.kernel import mark
 from schedules.window import Window, padded_load
 
@@ -15,18 +16,18 @@ from schedules.window import Window, padded_load
 def define(block: Bottleneck) -> PrimFunc:
     """The kernel of `block`, marked with its workload.
 
-    Parameters: the data; weight [taps..., inputs, outputs] and bias of each stage (the depthwise
-    convolution's is [kernel height, kernel width, channels], a pointwise one's [inputs, outputs]); the
-    shortcut [batch, height', width', outputs] if there is one; the output of the same shape.
+    Parameters: the data, of a camera with scale and shift [inputs]; weight [taps..., inputs, outputs] and
+    bias of each stage (the depthwise convolution's is [kernel height, kernel width, channels], a pointwise
+    one's [inputs, outputs]); the shortcut [batch, height', width', outputs] if there is one; the output of
+    the same shape.
     """
-    data = te.placeholder(block.data_shape, name="data")
-    tensors, value = [data], data
+    tensors, value = _data(block)
     first = block.expansion
     if first is not None:
         taps = () if first.is_pointwise else first.window.kernel
         weight = te.placeholder((*taps, first.inputs, block.middle), name="expansion_weight")
         bias = te.placeholder((block.middle,), name="expansion_bias")
-        value = _convolved(data, weight, first.window, first.size, block.size, first.channels_last)
+        value = _convolved(value, weight, first.window, first.size, block.size, first.channels_last)
         value = finished(value, bias, first.clamp)
         tensors += [weight, bias]
     weight = te.placeholder((*block.window.kernel, block.middle), name="depthwise_weight")
@@ -43,6 +44,22 @@ def define(block: Bottleneck) -> PrimFunc:
         value = added(value, tensors[-1])
     function = te.create_prim_func([*tensors, value]).without_attr("global_symbol")
     return mark(function, block.workload())
+
+
+def _data(block: Bottleneck) -> tuple[list[te.Tensor], te.Tensor]:
+    """The kernel's first parameters, and the image that its first stage convolves."""
+    if not block.reads_frames:
+        data = te.placeholder(block.data_shape, name="data")
+        return [data], data
+    frame = te.placeholder(block.data_shape, "uint8", name="data")
+    batch, height, width, inputs = block.data_shape
+    scale, shift = (te.placeholder((inputs,), name=name) for name in ("scale", "shift"))
+    image = te.compute(
+        (batch, inputs, height, width),
+        lambda b, k, y, x: normalised(frame[b, y, x, k], scale[k], shift[k]),
+        name="image",
+    )
+    return [frame, scale, shift], image
 
 
 def _convolved(

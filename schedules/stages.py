@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from types import ModuleType
 
@@ -52,8 +52,11 @@ class Stages:
 
     def __init__(self, plan: Plan) -> None:
         block = plan.block
-        self.row, self.output_row = tirx.Var("row", "int32"), tirx.Var("output_row", "int32")
-        self.expansions = {run: expansion_row(plan, run, self.row) for run in block.expansion_runs}
+        self.row, self.new_row, self.output_row = (
+            tirx.Var(name, "int32") for name in ("row", "new_row", "output_row")
+        )
+        read = self.new_row if block.reads_frames else self.row
+        self.expansions = {run: expansion_row(plan, run, read) for run in block.expansion_runs}
         self.depthwise = {run: depthwise_row(plan, run, self.output_row) for run in block.depthwise_runs}
         self.projection = projection_strip(plan)
 
@@ -107,7 +110,8 @@ def expansion_row(plan: Plan, run: Taps, row: tirx.Var) -> Stage:
     """One group of the expansion: data, weight, bias, result.
 
     A stem makes one `row`, its last parameter, from the whole image, of which it sees the taps `run`; a
-    pointwise expansion makes as many rows as it is given.
+    pointwise expansion makes as many rows as it is given. From a camera's planes a stem makes a row that is
+    counted, as they are, from the first that the strip may be the first to need.
     """
     first = plan.block.expansion
     assert first is not None
@@ -117,9 +121,11 @@ def expansion_row(plan: Plan, run: Taps, row: tirx.Var) -> Stage:
         weight = te.placeholder((first.inputs, plan.group), name="weight")
         total = pointwise.define(data, weight, plan.group, first.window.stride)
         return Stage("expansion", pointwise, [data, weight, bias, finished(total, bias, first.clamp)])
-    data = te.placeholder(first.data_shape(1), name="data")
+    data = te.placeholder(plan.planes_shape if first.camera else first.data_shape(1), name="data")
     weight = te.placeholder((run.count, first.window.kernel[1], first.inputs, plan.group), name="weight")
-    seen = _rows_seen(data, row, run, first.window, 1 if first.channels_last else 2)
+    _, left, bottom, right = first.window.padding
+    window = replace(first.window, padding=(0, left, bottom, right)) if first.camera else first.window
+    seen = _rows_seen(data, row, run, window, 1 if first.channels_last else 2)
     kind = conv if first.channels_last else stem
     total = kind.define(seen, weight, plan.group, _row_window(first.window, run))
     return Stage("expansion", kind, [data, weight, bias, finished(total, bias, first.clamp), row])

@@ -6,10 +6,13 @@ image_step.py; where its registers or kinds of step do not suffice, LLVM's loops
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 
+from schedules.camera import PLANES, Camera, lay_out
 from schedules.frame import Frame
 from schedules.image_step import ImageStep, image_steps
 from schedules.kernel import CHANNEL_MULTIPLE, LANES, Decisions, Workload, anchor, round_up, workload_of
@@ -18,6 +21,7 @@ from schedules.space import Decider, dividing_first
 from schedules.splice import mark_image_steps
 from schedules.tile import fold_epilogue, lanes_of, partition, unroll_all, vectorize_channels
 from schedules.window import Window, padded_load
+from schedules.workspace import hoist
 from targets.cores import Core
 
 KIND = "stem"
@@ -42,7 +46,38 @@ def define(data: te.Tensor, weight: te.Tensor, channels: int, window: Window) ->
     `data` is [batch, inputs, height, width]; `weight` is [kernel height, kernel width, inputs, outputs], its
     outputs rounded up to CHANNEL_MULTIPLE with zeros. Returns [batch, height', width', channels].
     """
+
+    def read(y: tirx.Var, r: tirx.Var, *place: ir.Expr) -> ir.Expr:  # noqa: ARG001
+        return data[place]
+
     batch, inputs, height, width = (int(extent) for extent in data.shape)
+    return _convolved((batch, inputs, height, width), read, weight, channels, window, {})
+
+
+def define_of_frames(camera: Camera, weight: te.Tensor, channels: int, window: Window) -> te.Tensor:
+    """The same of a camera's frames: their rows become planes strip by strip, in a workspace."""
+    planes = camera.planes(window)
+    batch, height, width, inputs = (int(extent) for extent in camera.frame.shape)
+
+    def read(y: tirx.Var, r: tirx.Var, b: ir.Expr, k: ir.Expr, _row: ir.Expr, column: ir.Expr) -> ir.Expr:
+        return planes.read(b, k, y, r, column)
+
+    shape = (batch, inputs, height, width)
+    return _convolved(shape, read, weight, channels, window, {"strip": planes.rows})
+
+
+def _convolved(
+    data: tuple[int, int, int, int],
+    element: Callable[..., ir.Expr],
+    weight: te.Tensor,
+    channels: int,
+    window: Window,
+    more: Mapping[str, int],
+) -> te.Tensor:
+    """The sums over an image of shape `data`; `element` gives what the window's row r at output row y sees,
+    which is the image's at (batch, input, row, column): element(y, r, *place).
+    """
+    batch, inputs, height, width = data
     out_height, out_width = window.output_size(height, width)
     r = te.reduce_axis((0, window.kernel[0]), name="r")
     s = te.reduce_axis((0, window.kernel[1]), name="s")
@@ -50,12 +85,12 @@ def define(data: te.Tensor, weight: te.Tensor, channels: int, window: Window) ->
 
     def product(b: tirx.Var, y: tirx.Var, x: tirx.Var, n: tirx.Var) -> ir.Expr:
         pixel = padded_load(
-            lambda row, column: data[b, k, row, column], (height, width), window, (y, x), (r, s)
+            lambda row, column: element(y, r, b, k, row, column), (height, width), window, (y, x), (r, s)
         )
         return te.sum(pixel * weight[r, s, k, n], axis=[r, s, k])
 
     shape = {"h": out_height, "w": out_width, "k": inputs, "n": channels, **window.shape()}
-    details = window.details() | {"height": height, "width": width}
+    details = window.details() | {"height": height, "width": width, **more}
     taps = window.kernel[0] * window.kernel[1] * inputs
     extents = (batch, out_height, out_width, int(weight.shape[3]))
     multiply_adds = batch * out_height * out_width * channels * taps
@@ -123,22 +158,29 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
     columns, channels = decisions["columns"], decisions["channels"]
     total = sch.get_sblock(KIND)
     sch.transform_layout(total, ("read", 1), lambda r, s, k, n: (n // channels, r, s, k, n % channels))
-    output = fold_epilogue(sch, total)
-    batch, y, x, n = sch.get_loops(output)
+    strip = workload.details.get("strip")
+    output = fold_epilogue(sch, total, *([sch.get_sblock(PLANES)] if strip else []))
+    _, y, x, n = sch.get_loops(output)
+    around, y = sch.split(y, [None, strip]) if strip else (None, y)
     tile, column = sch.split(x, [None, columns])
     panel, channel = sch.split(n, [None, channels])
-    sch.reorder(batch, y, tile, panel, column, channel)
+    sch.reorder(y, tile, panel, column, channel)
     unroll_all(sch, column, vectorize_channels(sch, channel, decisions["lanes"]))
     partition(sch, panel)
     sch.compute_at(total, panel, preserve_unit_loops=True)
+    if around is not None:
+        sch.compute_at(sch.get_sblock(PLANES), around, preserve_unit_loops=True)
+        lay_out(sch)
     if decisions["written_out"]:
         column = sch.get_loops(total)[-5]
         mark_image_steps(
             sch, column, Frame.of(workload, workload["k"], columns, STYLES[decisions["load_style"]])
         )
-        return
-    partition(sch, y, tile)
-    _accumulate(sch, total, decisions["lanes"])
+    else:
+        partition(sch, y, tile)
+        _accumulate(sch, total, decisions["lanes"])
+    if around is not None:
+        hoist(sch, PLANES, axes=2)
 
 
 def _accumulate(sch: Schedule, total: SBlockRV, lanes: int) -> None:

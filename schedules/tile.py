@@ -14,12 +14,12 @@ from schedules.kernel import LANES
 from targets.cores import Core
 
 
-def fold_epilogue(sch: Schedule, anchor: SBlockRV) -> SBlockRV:
-    """Inline every block between the anchor and the kernel's output; return the output's block."""
+def fold_epilogue(sch: Schedule, anchor: SBlockRV, *kept: SBlockRV) -> SBlockRV:
+    """Inline every block but the anchor, those `kept`, and the kernel's output; return the output's block."""
     (output,) = sch.get_output_blocks(sch.get_sblock("root"))
     blocks = sch.get_child_blocks(sch.get_sblock("root"))
     for block in blocks:
-        if not sch.get(block).same_as(sch.get(anchor)) and not sch.get(block).same_as(sch.get(output)):
+        if not any(sch.get(block).same_as(sch.get(each)) for each in (anchor, *kept, output)):
             sch.compute_inline(block)
     return output
 

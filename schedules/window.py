@@ -89,6 +89,11 @@ def _border_tests(window: Window, axis: int, position: ir.Expr, size: tuple[int,
     return tests
 
 
+def rows_seen(window: Window, rows: int) -> int:
+    """Rows of the image that so many neighbouring rows of the output see, those beside it included."""
+    return (rows - 1) * window.stride[0] + (window.kernel[0] - 1) * window.dilation[0] + 1
+
+
 @dataclass(frozen=True)
 class Taps:
     """Neighbouring outputs along an axis that see the same part of a window inside the image."""

@@ -8,7 +8,8 @@ from typing import SupportsInt
 
 from tvm import ir, tirx
 
-from compile.passes.constants import Array, array_of
+from compile.passes.constants import Array, array_of, constant
+from compile.passes.frames import Frames, Lookup, frames_of
 from schedules import depthwise
 from schedules.window import Window
 
@@ -18,7 +19,7 @@ class Convolution:
     """What is convolved, with what."""
 
     source: ir.Expr
-    """What is read: the data itself, or the NCHW tensor that was transposed into it."""
+    """What is read: the data itself, or the NCHW tensor that was transposed into it, or a camera's frame."""
     batch: int
     size: tuple[int, int]
     """(height, width) of the data."""
@@ -29,6 +30,14 @@ class Convolution:
     groups: int
     channels_last: bool
     """False: `source` is [batch, inputs, height, width], not [batch, height, width, inputs]."""
+    camera: Frames | None = None
+    """The frame that is `source`, where that is uint8; then it is [batch, height, width, inputs]."""
+
+    @property
+    def data(self) -> list[ir.Expr]:
+        """The first arguments of its kernel: `source`, and what makes numbers of a frame."""
+        numbers = [] if self.camera is None else [self.camera.scale, self.camera.shift]
+        return [self.source, *map(constant, numbers)]
 
     @property
     def channels(self) -> int:
@@ -61,10 +70,11 @@ class Convolution:
         return self.weight[0, 0] if self.window.kernel == (1, 1) and self.channels_last else self.weight
 
 
-def convolution_of(value: ir.Expr | None, source: ir.Expr | None) -> Convolution | None:
+def convolution_of(value: ir.Expr | None, bound: Lookup) -> Convolution | None:
     """The convolution that `value` calls for, if it is one of float32, of known shape, with constant weights.
 
-    `source` is what its data is bound to, if known: a transposed image is read as it is.
+    `bound` tells what a variable is bound to, if known: a transposed image is read as it is, and a camera's
+    frame before it is made numbers.
     """
     if not isinstance(value, ir.Call) or getattr(value.op, "name", "") != "relax.nn.conv2d":
         return None
@@ -82,9 +92,12 @@ def convolution_of(value: ir.Expr | None, source: ir.Expr | None) -> Convolution
         padding=sides(attrs.padding),
         dilation=pair(attrs.dilation),
     )
-    image = _image(source) if window.kernel != (1, 1) and int(attrs.groups) == 1 else None
-    read = data if image is None else image
-    return Convolution(read, batch, (height, width), inputs, weight, window, int(attrs.groups), image is None)
+    image = _image(bound(data)) if window.kernel != (1, 1) and int(attrs.groups) == 1 else None
+    camera = None if image is None else frames_of(image, bound)
+    read = data if image is None else image if camera is None else camera.source
+    return Convolution(
+        read, batch, (height, width), inputs, weight, window, int(attrs.groups), image is None, camera
+    )
 
 
 def _image(source: ir.Expr | None) -> ir.Expr | None:

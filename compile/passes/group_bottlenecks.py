@@ -81,8 +81,7 @@ class _Graph:
     def layers(self) -> Iterator[_Layer]:
         """Every convolution whose data and weights a kernel of ours can read, in order."""
         for variable, value in self.values.items():
-            source = value.args[0] if isinstance(value, ir.Call) and len(value.args) else None
-            convolution = convolution_of(value, self.values.get(source))
+            convolution = convolution_of(value, self.values.get)
             if convolution is not None:
                 yield self._layer(variable, convolution)
 
@@ -200,7 +199,8 @@ class _Grouper(Rewriter):
             layer for layer in (chain.expansion, chain.depthwise, chain.projection) if layer is not None
         ]
         constants = [value for layer in layers for value in (layer.convolution.kernel_weight, layer.bias)]
-        arguments = [self.visit_expr(layers[0].convolution.source), *map(constant, constants)]
+        data = [self.visit_expr(each) for each in layers[0].convolution.data]
+        arguments = [*data, *map(constant, constants)]
         if chain.shortcut is not None:
             arguments.append(self.visit_expr(chain.shortcut))
         return relax.call_tir(self.written[block], arguments, call.ty)
@@ -219,7 +219,12 @@ def _description(chain: _Chain) -> Iterator[tuple[Bottleneck, _Chain]]:
     if chain.expansion is not None:
         layer = chain.expansion.convolution
         expansion = Expansion(
-            layer.inputs, layer.size, layer.window, chain.expansion.clamp, layer.channels_last
+            layer.inputs,
+            layer.size,
+            layer.window,
+            chain.expansion.clamp,
+            layer.channels_last,
+            layer.camera is not None,
         )
     block = Bottleneck(
         batch=depthwise.convolution.batch,

@@ -50,7 +50,7 @@ class _Splitter(Rewriter):
     def visit_call_(self, call: ir.Call) -> ir.Expr:
         is_shared = len(call.args) > 0 and call.args[0] in self.shared
         call = self.builder_.normalize(self.visit_expr_post_order(call))
-        layer = convolution_of(call, None)
+        layer = convolution_of(call, self.value_of)
         if layer is None or not layer.is_pointwise or is_shared:
             return call
         parts = self._parts(layer)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from tvm import ir, relax, tirx
+from tvm import ir, relax, te, tirx
 from tvm.relax.expr_functor import mutator
 
 from compile.passes.constants import Array, array_of, constant
@@ -20,6 +20,7 @@ from compile.passes.resizing import resize_of, tables
 from compile.passes.rewriter import Rewriter, with_main_rewritten
 from compile.passes.transposed import in_planes, transposed_of
 from schedules import concat, conv, dense, depthwise, interleave, pointwise, pool, resize, stem
+from schedules.camera import Camera
 from schedules.kernel import CHANNEL_MULTIPLE, LANES, round_up
 from schedules.window import Window
 
@@ -65,8 +66,9 @@ def emit(
 
 def _convolution(builder: relax.BlockBuilder, call: ir.Call) -> ir.Expr | None:
     """The kernel of an NHWC convolution; a dense one of a transposed image reads the image itself."""
-    data = call.args[0]
-    layer = convolution_of(call, builder.lookup_binding(data) if isinstance(data, relax.Var) else None)
+    layer = convolution_of(
+        call, lambda value: builder.lookup_binding(value) if isinstance(value, relax.Var) else None
+    )
     if layer is None:
         return None
     window = layer.window
@@ -78,12 +80,19 @@ def _convolution(builder: relax.BlockBuilder, call: ir.Call) -> ir.Expr | None:
         weight = constant(_pad_outputs(layer.kernel_weight))
         return emit(builder, pointwise.define, [layer.source, weight], layer.channels, window.stride)
     if not layer.channels_last:
-        tensors = [layer.source, constant(_pad_outputs(layer.weight))]
-        return emit(builder, stem.define, tensors, layer.channels, window)
+        tensors = [*layer.data, constant(_pad_outputs(layer.weight))]
+        define = stem.define if layer.camera is None else _stem_of_frames
+        return emit(builder, define, tensors, layer.channels, window, kind=stem.KIND)
     if layer.groups > 1:
         return _grouped(builder, layer)
     tensors = [layer.source, constant(_pad_outputs(layer.weight))]
     return emit(builder, conv.define, tensors, layer.channels, window)
+
+
+def _stem_of_frames(
+    frame: te.Tensor, scale: te.Tensor, shift: te.Tensor, weight: te.Tensor, channels: int, window: Window
+) -> te.Tensor:
+    return stem.define_of_frames(Camera(frame, scale, shift), weight, channels, window)
 
 
 def _grouped(builder: relax.BlockBuilder, layer: Convolution) -> ir.Expr:

@@ -76,7 +76,11 @@ def _types(function: PrimFunc) -> tuple[list[tuple[int, ...]], list[str]]:
 
 
 def _drawn(random: np.random.Generator, shape: tuple[int, ...], dtype: str, role: str) -> NDArray[Any]:
-    """Weights so small that sums of products keep the size of the data; positions are all the first."""
+    """Weights so small that sums of products keep the size of the data; positions are all the first, and
+    pixels any.
+    """
+    if dtype == "uint8":
+        return random.integers(0, 256, shape, np.uint8)
     if np.dtype(dtype).kind in "iu":
         return np.zeros(shape, dtype)
     values = random.standard_normal(shape).astype(dtype)

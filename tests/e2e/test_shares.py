@@ -11,7 +11,7 @@ from compile.c_library.build import write_parts
 from compile.frontend import trace
 from compile.lower import lower
 from compile.manifest import describe
-from compile.source import THREADS, Source
+from compile.source import FRAMES, THREADS, Source
 from targets.cores import find_core
 from targets.platforms import LINUX_ARM
 from targets.toolchain import compile_object, compile_program
@@ -24,11 +24,12 @@ USER = Path(__file__).with_name("c_library_threads.c")
 # By strips and by groups of channels, in one strip and in several; grouped convolutions; resized class maps.
 NETWORKS = {
     "mobilenet_v2": Source("mobilenet_v2", {"width": "0.5"}, "random:0", {"image": (1, 3, 96, 96)}),
+    "frames": Source("mobilenet_v2", {"width": "0.5"}, "random:0", {"image": (1, 3, 96, 96)}, FRAMES),
     "shufflenet": Source("shufflenet", {}, "random:0", {"image": (1, 3, 64, 64)}),
     "deeplabv3_mobilenet_v2": Source("deeplabv3_mobilenet_v2", {}, "random:0", {"image": (1, 3, 65, 65)}),
 }
 
-CORES = ("cortex-a53", "cortex-a76", "cortex-a53")
+CORES = ("cortex-a53", "cortex-a76", "cortex-a76", "cortex-a53")
 
 
 @pytest.mark.parametrize(("network", "core"), list(zip(NETWORKS.values(), CORES, strict=True)), ids=NETWORKS)

@@ -46,8 +46,10 @@ def separable(middle, outputs, size, window, batch=1, shortcut=False) -> Bottlen
     return Bottleneck(batch, size, middle, outputs, window, RELU6, RELU6, None, shortcut)
 
 
-def with_stem(middle, outputs, image, window, stem=STEM, channels_last=False, batch=1) -> Bottleneck:
-    expansion = Expansion(3, image, stem, RELU6, channels_last)
+def with_stem(
+    middle, outputs, image, window, stem=STEM, channels_last=False, batch=1, camera=False
+) -> Bottleneck:
+    expansion = Expansion(3, image, stem, RELU6, channels_last, camera)
     size = stem.output_size(*image)
     return Bottleneck(batch, size, middle, outputs, window, RELU6, LINEAR, expansion, False)
 
@@ -89,7 +91,10 @@ def output_shape(block: Bottleneck) -> tuple[int, ...]:
 
 def arguments_of(block: Bottleneck) -> list[np.ndarray]:
     first = block.expansion
-    data = np.random.default_rng(0).standard_normal(block.data_shape).astype("float32")
+    generator = np.random.default_rng(0)
+    data = [generator.standard_normal(block.data_shape).astype("float32")]
+    if block.reads_frames:
+        data = [generator.integers(0, 256, block.data_shape, np.uint8), *(random(3) / 100 for _ in range(2))]
     weights = []
     if first is not None:
         taps = () if first.window.kernel == (1, 1) and first.channels_last else first.window.kernel
@@ -97,14 +102,17 @@ def arguments_of(block: Bottleneck) -> list[np.ndarray]:
     weights += [random(*block.window.kernel, block.middle), random(block.middle)]
     weights += [random(block.middle, block.outputs), random(block.outputs)]
     shortcut = [random(*output_shape(block))] if block.shortcut else []
-    return [data, *weights, *shortcut]
+    return [*data, *weights, *shortcut]
 
 
 def expected(block: Bottleneck, values: list[np.ndarray]) -> np.ndarray:
     first = block.expansion
     data, *rest = (torch.from_numpy(value) for value in values)
-    if first is None or first.channels_last:
+    if first is None or first.channels_last or first.camera:
         data = data.permute(0, 3, 1, 2)
+    if block.reads_frames:
+        scale, shift, *rest = rest
+        data = data * scale[:, None, None] + shift[:, None, None]
     if first is not None:
         weight, bias, *rest = rest
         weight = weight.reshape(*first.window.kernel, first.inputs, block.middle).permute(3, 2, 0, 1)
@@ -148,6 +156,10 @@ CASES = [
     (with_stem(32, 16, (32, 28), same(3)), 4, 32),
     (with_stem(20, 12, (19, 23), same(3, 2)), 5, 8),
     (with_stem(16, 8, (16, 16), same(3), stem=ONE_SIDED, channels_last=True, batch=2), 2, 16),
+    (with_stem(32, 16, (32, 28), same(3), camera=True), 1, 16),
+    (with_stem(32, 16, (32, 28), same(3), camera=True), 4, 32),
+    (with_stem(20, 12, (19, 23), same(3, 2), camera=True), 5, 8),
+    (with_stem(16, 8, (19, 17), same(5), stem=same(7), batch=2, camera=True), 1, 16),
 ]  # fmt: skip
 
 
@@ -175,6 +187,7 @@ def test_any_block_agrees_with_pytorch(data):
                 inverted_residual(inputs, middle, outputs, size, window, batch, shortcut),
                 separable(middle, outputs, size, window, batch, shortcut),
                 with_stem(middle, outputs, (size[0] + 4, size[1] + 4), window, batch=batch),
+                with_stem(middle, outputs, (size[0] + 4, size[1] + 4), window, batch=batch, camera=True),
             ]
         )
     )
