@@ -61,6 +61,11 @@ class Tracker:
             raise DeviceError(f"{self.spec}: no board of key {self.key!r} is registered; there are: {there}")
         return keys.count(self.key)
 
+    def pending(self) -> int:
+        """How many requests for boards of the key wait at the tracker. LostError as above."""
+        queue = self._summary()["queue_info"].get(self.key, {})
+        return int(queue.get("pending", 0))
+
     def request(self, seconds: float = REQUEST_SECONDS, wanted: Callable[[], bool] = lambda: True) -> Place:
         """A free board, which then waits for us. LostError when there is none in time or no tracker, or when
         it is not `wanted` any more.

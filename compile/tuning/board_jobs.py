@@ -51,12 +51,14 @@ class Jobs:
                 return
         job.give_up(self._error)
 
-    def take(self, board: str, is_alone: Callable[[], bool]) -> Job | None:
-        """The next job for a board; None when the queue is closed. A job that lost this board before goes to
-        another one, unless there is none: `is_alone`.
+    def take(self, board: str, is_alone: Callable[[], bool], is_over: Callable[[], bool]) -> Job | None:
+        """The next job for a board; None when the queue is closed, or others want the board: `is_over`.
+        A job that lost this board before goes to another one, unless there is none: `is_alone`.
         """
-        with self._changed:
-            while self._error is None:
+        while not is_over():  # asked without the lock: it may take a while
+            with self._changed:
+                if self._error is not None:
+                    return None
                 for job in self._waiting:
                     if board not in (*job.lost_on, *job.frozen_on) or is_alone():
                         self._waiting.remove(job)

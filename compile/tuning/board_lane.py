@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from pebble import ProcessExpired
@@ -31,6 +32,8 @@ LOSSES = 3
 RETRY_SECONDS = 1.0
 """Between two attempts at a tracker that is away, or a board that is out."""
 
+TURN_SECONDS = 5.0
+"""A board is held that long at least, and longer while nobody else waits for one."""
 JOIN_SECONDS = 1.0
 LOADING = "loading it"
 
@@ -52,10 +55,18 @@ class Setting:
     health: BoardHealth
     jobs: Jobs
     stop: threading.Event
+    asking: set[threading.Thread] = field(default_factory=set)
+    """Our own lanes that wait at the tracker."""
 
     def answers(self, place: Place) -> bool:
         """Whether a board answers at all."""
         return answers(place, self.limits.probe)
+
+    def others_wait(self) -> bool:
+        """Whether somebody else wants one of the tracker's boards."""
+        with suppress(DeviceError):
+            return isinstance(self.boards, Tracker) and self.boards.pending() > len(self.asking)
+        return False
 
     def misfit(self, nature: Nature) -> str:
         """Why a board is not one to be measured on; empty when it is."""
@@ -99,11 +110,14 @@ class Lane:
 
     def _free_board(self) -> Place | None:
         boards, health = self._at.boards, self._at.health
+        self._at.asking.add(self._thread)
         try:
             place = boards if isinstance(boards, Place) else boards.request(wanted=self._is_wanted)
         except DeviceError as error:  # the tracker is away, or all boards are taken
             health.note(str(error))
             return None
+        finally:
+            self._at.asking.discard(self._thread)
         return None if health.is_out(place) else place
 
     def _is_wanted(self) -> bool:
@@ -130,8 +144,13 @@ class Lane:
     def _measure_on(self, place: Place) -> None:
         health = self._at.health
         health.takes(place)
+        turn = time.monotonic() + TURN_SECONDS
+
+        def is_over() -> bool:
+            return time.monotonic() > turn and self._at.others_wait()
+
         try:
-            while (job := self._at.jobs.take(str(place), lambda: health.held < 2)) is not None:
+            while (job := self._at.jobs.take(str(place), lambda: health.held < 2, is_over)) is not None:
                 if not self._measure(job, place):
                     break
             self._release()

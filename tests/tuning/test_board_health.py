@@ -93,15 +93,29 @@ def test_time_without_a_board(health, clock):
     assert health.seconds_without == 2
 
 
+def never() -> bool:
+    return False
+
+
+def test_board_that_others_want_takes_no_more():
+    jobs = Jobs()
+    jobs.put(Job(Path("next"), Future()))
+    asked = iter([False, True])
+    assert jobs.take("pi:1", lambda: True, lambda: next(asked)) is not None
+    assert jobs.take("pi:1", lambda: True, lambda: next(asked)) is None
+    later = iter([False, False, True])
+    assert jobs.take("pi:1", lambda: True, lambda: next(later)) is None  # also while it waits for one
+
+
 def test_candidate_that_lost_a_board_goes_to_another():
     jobs = Jobs()
     lost, fresh = Job(Path("lost"), Future(), lost_on=["pi:1"]), Job(Path("fresh"), Future())
     jobs.put(fresh)
     jobs.put(lost, first=True)
-    assert jobs.take("pi:1", lambda: False) is fresh
-    assert jobs.take("pi:2", lambda: False) is lost
+    assert jobs.take("pi:1", lambda: False, never) is fresh
+    assert jobs.take("pi:2", lambda: False, never) is lost
     jobs.put(lost, first=True)
-    assert jobs.take("pi:1", lambda: True) is lost
+    assert jobs.take("pi:1", lambda: True, never) is lost
 
 
 def test_closed_queue_gives_up_what_is_in_it_and_what_comes():
@@ -110,7 +124,7 @@ def test_closed_queue_gives_up_what_is_in_it_and_what_comes():
     jobs.put(before)
     jobs.close(DeviceError("all gone"))
     jobs.put(after)
-    assert jobs.take("pi:1", lambda: True) is None
+    assert jobs.take("pi:1", lambda: True, never) is None
     for job in (before, after):
         with pytest.raises(DeviceError, match="all gone"):
             job.answer.result(0)
