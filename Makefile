@@ -16,7 +16,7 @@ JOBS ?= 2
 
 # What is set up is remembered here; `make distclean` forgets it.
 DONE = $(VENV)/.done
-AGENT_SOURCES := $(shell find targets/agent -name '*.[ch]' -o -name '*.py') targets/toolchain.py targets/cache.py
+AGENT_SOURCES := $(shell find targets/agent targets/runner -name '*.[ch]' -o -name '*.py') targets/toolchain.py targets/cache.py
 
 .DELETE_ON_ERROR:
 .PHONY: help setup demo test lint clean distclean debian-packages

@@ -10,19 +10,23 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from compile.bench_report import BenchReport, Row
 from compile.bundle import PROGRAM, Bundle
+from compile.c_library.names import c_name, kernel_of_share, kernel_symbol
 from compile.source import random_inputs
 from targets.cores import Core, find_core
-from targets.device import Emulated, find_emulated
+from targets.device import EMULATED, Emulated, find_emulated, require_platform
 from targets.emulated.estimate import Estimate, estimates
 from targets.emulated.profile import REPEAT, Block, Caches, Profile, profile
 from targets.errors import UserError
 from targets.symbols import Functions
 
 RUNTIME = "VM and runtime"
+CALLS = "calls"
+"""What is outside of the kernels, in a bundle and in a C library."""
 
 
 def count(bundle: Bundle, device: str = "emulated", ghz: float | None = None) -> BenchReport:
@@ -32,6 +36,7 @@ def count(bundle: Bundle, device: str = "emulated", ghz: float | None = None) ->
     `device` is no emulated board, or its core lacks what the bundle needs; DeviceError when the bundle fails
     there.
     """
+    require_platform(EMULATED, bundle.platform)
     emulated = find_emulated(device, find_core(bundle.core))
     if emulated is None:
         raise UserError(
@@ -47,6 +52,7 @@ def count_for_cores(bundle: Bundle, cores: Sequence[Core]) -> tuple[BenchReport,
 
     Raises UserError when one of the cores lacks what the bundle needs.
     """
+    require_platform(EMULATED, bundle.platform)
     for core in cores:
         bundle.require_features(core.name, core.features)
     return tuple(_reports(bundle, find_core(bundle.core), [Emulated(core) for core in cores]))
@@ -65,7 +71,7 @@ def _report(
     shares: Mapping[str | None, Sequence[Block]],
     model: int,
 ) -> BenchReport:
-    rows = [*_rows(bundle), Row(RUNTIME, "runtime")]
+    rows = [*_rows(bundle), Row(RUNTIME if bundle.needs_runtime else CALLS, "runtime")]
     groups = [*(shares.get(row.name, ()) for row in rows[:-1]), shares.get(None, ())]
     costs = estimates(groups, device.core, model)
     *kernels, runtime = (
@@ -95,25 +101,55 @@ def profile_bundle(bundle: Bundle, core: Core, caches: Sequence[Caches]) -> Prof
 def attribute(found: Profile, bundle: Bundle) -> dict[str | None, list[Block]]:
     """The blocks of each kernel of `bundle`, by its name; under None, those of no kernel.
 
-    Raises UserError when the library does not say where its kernels lie.
+    Raises UserError when the library does not say where its kernels lie, or ran others than the manifest's.
     """
-    names = {str(kernel["name"]) for kernel in bundle.manifest["kernels"]}
     functions = Functions(bundle.library)
-    if names and not any(function.name.endswith("_compute_") for function in functions.all):
-        raise UserError(f"{bundle.path} does not name its kernels' code: compile it again.")
-    kernel_of = {function: _kernel_of(function.name, names) for function in functions.all}
+    kernels = _kernels(bundle, [function.name for function in functions.all])
+    of_kernels = () if bundle.needs_runtime else tuple(_prefixes(bundle))
     library = bundle.library.resolve()
     shares: dict[str | None, list[Block]] = defaultdict(list)
     for block in found.blocks:
         function = functions.at(block.offset) if block.file == library else None
-        shares[kernel_of[function] if function else None].append(block)
+        name = function.name if function else ""
+        if name not in kernels and name.startswith(of_kernels):
+            raise UserError(
+                f"{bundle.path} ran kernels for another of its cores, and its manifest tells those of "
+                f"{bundle.core}: compile it for one core to count them."
+            )
+        shares[kernels.get(name)].append(block)
     return shares
 
 
-def _kernel_of(function: str, names: set[str]) -> str | None:
-    """TVM makes two functions of a kernel: one checks the arguments and calls the other, which computes."""
-    name = re.sub(r"\.\d+$", "", function).removeprefix("__tvm_ffi_")
-    return next((part for part in (name, name.removesuffix("_compute_")) if part in names), None)
+def _kernels(bundle: Bundle, functions: Sequence[str]) -> dict[str, str]:
+    """The kernel's name by each of the library's functions that is of a kernel."""
+    names = {str(kernel["name"]) for kernel in bundle.manifest["kernels"]}
+    kernel_of = _kernel_of if bundle.needs_runtime else partial(_c_kernel_of, _prefixes(bundle))
+    pairs = ((function, kernel_of(function)) for function in functions)
+    found = {function: kernel for function, kernel in pairs if kernel in names}
+    if names and not any(function.endswith(_COMPUTES) or not bundle.needs_runtime for function in found):
+        raise UserError(f"{bundle.path} does not name its kernels' code: compile it again.")
+    return found
+
+
+_COMPUTES = "_compute_"
+"""TVM makes two functions of a kernel: one checks the arguments and calls the other, which computes."""
+
+
+def _kernel_of(function: str) -> str:
+    """The kernel that a function of a bundle's library is of, if it is of one."""
+    return re.sub(r"\.\d+$", "", function).removeprefix("__tvm_ffi_").removesuffix(_COMPUTES)
+
+
+def _c_kernel_of(prefixes: Sequence[str], function: str) -> str:
+    """The same of a C library's, whose kernels' functions begin with one of `prefixes`."""
+    prefix = next((each for each in prefixes if function.startswith(each)), "")
+    return kernel_of_share(function.removeprefix(prefix))
+
+
+def _prefixes(bundle: Bundle) -> list[str]:
+    """What a C library's functions of kernels begin with, for each core."""
+    name = c_name(bundle.manifest["model"])
+    return [kernel_symbol(name, core, "") for core in bundle.cores]
 
 
 def _write_inputs(bundle: Bundle, folder: Path) -> list[Path]:

@@ -1,6 +1,6 @@
 """The deployable folder: the library, the program that runs it, and a manifest that says what they are.
 
-A folder may hold a plain C library beside these, or instead: then it is no Bundle that a device can load.
+A folder may hold a plain C library beside these, or instead: then that is what devices load.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,9 @@ from compile.labels import label_sets
 from compile.preprocess import Preprocess
 from compile.source import Source, TensorInfo
 from targets.cores import find_core
-from targets.device import Device, Program, open_device
+from targets.device import HOST, Device, Program, open_device, require_platform
 from targets.errors import UserError
+from targets.platforms import LINUX_ARM
 
 MANIFEST = "manifest.json"
 LIBRARY = "model.so"
@@ -39,7 +40,9 @@ _FIELDS: Mapping[str, type | tuple[type, ...]] = {
     "outputs": list,
     "preprocess": (dict, type(None)),
     "labels": (str, type(None)),
+    "platform": (str, type(None)),
     "core": dict,
+    "cores": (list, type(None)),
     "weights": dict,
     "kernels": list,
     "source": dict,
@@ -59,8 +62,15 @@ class Bundle:
 
     @property
     def library(self) -> Path:
-        """The network's shared library."""
-        return self.path / LIBRARY
+        """What devices load, and `run` runs: the library for TVM's runtime, or else the C library."""
+        library = self.path / LIBRARY if self.needs_runtime else self.c_library
+        assert library is not None
+        return library
+
+    @property
+    def needs_runtime(self) -> bool:
+        """Whether the library is for TVM's runtime."""
+        return LIBRARY in self.manifest["files"]
 
     @property
     def c_library(self) -> Path | None:
@@ -74,9 +84,19 @@ class Bundle:
         return str(self.manifest["core"]["name"])
 
     @property
-    def required_features(self) -> frozenset[str]:
-        """What the device's CPU must have, of `targets.cores.FEATURES`."""
-        return frozenset(self.manifest["core"]["features"])
+    def cores(self) -> tuple[str, ...]:
+        """The names of all that it has kernels for: a C library may have some for several."""
+        return tuple(row["name"] for row in self._core_rows)
+
+    @property
+    def platform(self) -> str:
+        """The name of the row of `targets.platforms` that it was compiled for."""
+        return str(self.manifest.get("platform") or LINUX_ARM.name)
+
+    @property
+    def _core_rows(self) -> Sequence[Mapping[str, Any]]:
+        rows: Sequence[Mapping[str, Any]] = self.manifest.get("cores") or [self.manifest["core"]]
+        return rows
 
     @property
     def source(self) -> Source:
@@ -93,11 +113,11 @@ class Bundle:
         return tuple(TensorInfo(row["name"], tuple(row["shape"]), row["dtype"]) for row in rows)
 
     def require_features(self, device: str, features: frozenset[str]) -> None:
-        """UserError where `device`, whose CPU has `features`, lacks what the library needs."""
-        lacking = sorted(self.required_features - features)
-        if lacking:
+        """UserError where `device`, whose CPU has `features`, lacks what the library needs for each core."""
+        lacking = [sorted(set(row["features"]) - features) for row in self._core_rows]
+        if all(lacking):
             raise UserError(
-                f"{self.path} is for {self.core} and needs {', '.join(lacking)}, which {device} lacks.\n"
+                f"{self.path} is for {self.core} and needs {', '.join(lacking[0])}, which {device} lacks.\n"
                 "Compile it for the device's core (--cpu; `armature cores` lists them)."
             )
 
@@ -105,12 +125,16 @@ class Bundle:
     def loaded_on(self, device_spec: str) -> Iterator[tuple[Device, Program]]:
         """The device, with the library loaded.
 
-        Raises UserError where the device is unknown or its CPU lacks what the library needs, DeviceError
-        where it fails.
+        Raises UserError where the device is unknown or its system or CPU is another than the library's,
+        DeviceError where it fails.
         """
-        with open_device(device_spec, find_core(self.core), SESSION_SECONDS) as device:
+        require_platform(device_spec, self.platform)
+        # What an emulated board emulates where nothing is said; this machine's core is in no table.
+        core = None if device_spec == HOST else find_core(self.core)
+        with open_device(device_spec, core, SESSION_SECONDS) as device:
             self.require_features(device.spec, device.features)
-            yield device, device.load(self.library)
+            load = device.load if self.needs_runtime else device.load_c_library
+            yield device, load(self.library)
 
     @property
     def labels(self) -> str | None:
@@ -140,13 +164,14 @@ def open_bundle(path: Path) -> Bundle:
             raise UserError(
                 f"{file} was changed since it was compiled (its sha256 differs). Compile it again."
             )
-    if LIBRARY not in manifest["files"]:
-        raise UserError(f"{path} is a C library alone: compile it again with --format both.")
     if manifest["labels"] not in (None, *label_sets(), *({LABELS} & set(manifest["files"]))):
         raise UserError(
             f"{path} is not to be trusted: its manifest takes labels from {manifest['labels']!r}."
         )
-    return Bundle(path, manifest)
+    bundle = Bundle(path, manifest)
+    if not bundle.needs_runtime and bundle.c_library is None:
+        raise UserError(f"{path} is not a bundle: its {MANIFEST} names no library. Compile it again.")
+    return bundle
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

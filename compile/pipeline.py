@@ -21,6 +21,7 @@ from compile.source import Artifact, Source
 from targets.agent.build import build_agent
 from targets.cores import Core
 from targets.platforms import LINUX_ARM, Platform
+from targets.runner.build import build_runner, has_runner
 
 Stage = Callable[[str], AbstractContextManager[object]]
 """Called with a stage's name, gives the context in which it runs: how progress is shown."""
@@ -69,5 +70,7 @@ def compile_model(
             if artifact != "c-library":
                 shutil.copy(build_agent(), folder / bundle.PROGRAM)
                 (folder / bundle.INTERFACE).write_text(interface_text(traced), encoding="utf-8")
+            elif has_runner(platform):
+                shutil.copy(build_runner(platform), folder / bundle.PROGRAM)
             manifest = bundle.write_manifest(folder, description)
     return bundle.Bundle(output, manifest)

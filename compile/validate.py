@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from compile.bundle import LIBRARY, Bundle
+from compile.bundle import Bundle
 from compile.datasets import Dataset, Sample, default_images
 from compile.frontend import Traced, trace
 from compile.journal import Journal, open_journal
@@ -90,7 +90,7 @@ def validate(
     samples = _named(found.samples[:limit], data)
     with bundle.loaded_on(device_spec) as (device, program):
         subject = {
-            "bundle": bundle.manifest["files"][LIBRARY],
+            "bundle": bundle.manifest["files"][bundle.library.name],
             "device": device.spec,
             "data": str(data.resolve()) if data else None,
             "annotations": sum(sample.truth is not None for sample in found.samples),

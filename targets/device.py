@@ -14,6 +14,7 @@ from targets.board_state import BoardState
 from targets.boards import Board, big_cluster, big_core, find_board
 from targets.cores import Core, find_core
 from targets.errors import UserError
+from targets.platforms import LINUX_ARM, host_platform
 from targets.user_boards import find_user_board
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ FORMS = (
     "emulated[:CORE|BOARD], ssh://USER@HOST[:PORT], rpc://HOST:PORT, tracker://HOST:PORT/KEY, "
     "or a name in boards.toml"
 )
+"""Of what is a board, or emulates one."""
+EMULATED, HOST = "emulated", "host"
 
 
 class Program(Protocol):
@@ -78,6 +81,13 @@ class Device(Protocol):
             DeviceError: the library does not load there, or the link was lost.
         """
 
+    def load_c_library(self, library: Path) -> Program:
+        """The same for a plain C library, lib<name>.so, whose functions begin with that name.
+
+        Raises:
+            DeviceError: as `load`, or the library refuses the CPU.
+        """
+
     def state(self) -> BoardState:
         """Clocks, heat, load and CPU mask now, and what was seen since the last time it was asked.
 
@@ -92,7 +102,7 @@ def open_device(
     """The device named by `spec`, connected while the context lasts.
 
     Args:
-        spec: one of FORMS.
+        spec: HOST, or one of FORMS.
         bundle_core: what `emulated` without a name emulates.
         session_timeout: the longest the device may be held, in seconds; 0: as long as wanted.
 
@@ -105,7 +115,29 @@ def open_device(
     for prefix, opener in _OPENERS.items():
         if address == prefix or address.startswith((prefix + ":", prefix + "/")):
             return opener(spec, bundle_core, session_timeout)
-    raise UserError(f"unknown device {spec!r}: a device is one of {FORMS}")
+    raise UserError(f"unknown device {spec!r}: a device is one of {HOST}, {FORMS}")
+
+
+def require_platform(spec: str, platform: str) -> None:
+    """UserError unless the device `spec` can load what was compiled for `platform`, a name in
+    `targets.platforms`, or where this machine is the device and no platform.
+    """
+    wanted = host_platform() if spec == HOST else LINUX_ARM
+    if wanted.name != platform:
+        other = f"--device {HOST}" if spec != HOST and runs_on(HOST, platform) else "another device"
+        raise UserError(
+            f"{spec} runs libraries for {wanted}, and this one is for {platform}: give {other}, "
+            "or compile it for that (--target, --platform, --cpu)."
+        )
+
+
+def runs_on(spec: str, platform: str) -> bool:
+    """Whether the device `spec` can load what was compiled for `platform`."""
+    try:
+        require_platform(spec, platform)
+    except UserError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -129,7 +161,7 @@ def find_emulated(spec: str, bundle_core: Core | None = None) -> Emulated | None
 
     Raises UserError when it is written wrongly or its core is unknown.
     """
-    if spec != "emulated" and not spec.startswith(("emulated:", "emulated/")):
+    if spec != EMULATED and not spec.startswith(("emulated:", "emulated/")):
         return None
     name = spec.partition(":")[2]
     if (spec.startswith("emulated:") and name == "") or spec.startswith("emulated/"):
@@ -231,6 +263,14 @@ def _ssh(spec: str, _core: Core | None, seconds: float) -> AbstractContextManage
     return connect_ssh(found.address, seconds)
 
 
+def _host(spec: str, _core: Core | None, _seconds: float) -> AbstractContextManager[Device]:
+    if spec != HOST:
+        raise UserError(f"unknown device {spec!r}: this machine is {HOST}, and others are {FORMS}")
+    from targets.host_device import open_host
+
+    return open_host()
+
+
 def _address(spec: str) -> tuple[str, int, str]:
     """Host, port, and what follows the slash, of SCHEME://HOST:PORT/REST."""
     scheme, slashes, rest = spec.partition("://")
@@ -243,4 +283,10 @@ def _address(spec: str) -> tuple[str, int, str]:
 
 
 Opener = Callable[[str, Core | None, float], AbstractContextManager[Device]]
-_OPENERS: dict[str, Opener] = {"emulated": _emulated, "rpc": _boards, "tracker": _boards, "ssh": _ssh}
+_OPENERS: dict[str, Opener] = {
+    EMULATED: _emulated,
+    "rpc": _boards,
+    "tracker": _boards,
+    "ssh": _ssh,
+    HOST: _host,
+}

@@ -25,6 +25,7 @@ from targets.cores import Core
 from targets.errors import DeviceError, LostError
 from targets.handover import open_session
 from targets.place import Place, greet
+from targets.rpc_c_library import RpcCLibrary, load_c_library
 from targets.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -152,11 +153,20 @@ class RpcDevice:
             module, device = self.load_module(library), self.link.session.cpu(0)
             return RpcProgram(self.link, VirtualMachine(module, device), device)
 
+    def load_c_library(self, library: Path) -> RpcCLibrary:
+        """See `targets.device.Device`."""
+        with self.link.explained(f"loading {library.name}"):
+            return load_c_library(self.link, self._send(library), library.stem.removeprefix("lib"))
+
     def load_module(self, library: Path) -> Any:
         """The library's module, as TVM has it; what is wrong is for the caller to explain."""
+        return self.link.session.load_module(self._send(library))
+
+    def _send(self, library: Path) -> str:
+        """The file's name on the board, where each has its own."""
         name = f"library-{next(self._numbers)}.so"
         self.link.session.upload(str(library), target=name)
-        return self.link.session.load_module(name)
+        return name
 
     def info(self) -> Mapping[str, Any]:
         """What the agent says of itself and its CPU (targets/agent/src/info.c). Raises DeviceError."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from compile.c_library import sources
 from compile.c_library.kernels import compile_kernels
+from compile.c_library.names import c_name, kernel_symbol
 from compile.c_library.program import Program, Weights, straight_line
 from compile.c_library.threads import shared
 from compile.lower import Lowered
@@ -51,9 +52,10 @@ def build_c_library(
     """Write the library and the header of a network, which the manifest describes so, into `folder`. So many
     threads at most share a run.
 
-    Raises UserError where the network does more than call kernels, or the toolchain is missing.
+    Raises NoCLibraryError where the network does more than call kernels, UserError where the toolchain is
+    missing.
     """
-    name = sources.c_name(description["model"])
+    name = c_name(description["model"])
     with tempfile.TemporaryDirectory() as aside:
         parts = write_parts(variants, platform, description, Path(aside), threads)
         header = folder / f"{name}.h"
@@ -70,7 +72,7 @@ def write_parts(
     variants: Variants, platform: Platform, description: Mapping[str, Any], folder: Path, threads: int
 ) -> Parts:
     """Write all that a library is made of, and its header, into `folder`. Raises as `build_c_library`."""
-    name = sources.c_name(description["model"])
+    name = c_name(description["model"])
     weights = Weights()
     # What uses most of a CPU first.
     variants = sorted(variants, key=lambda each: -len(each[0].features))
@@ -99,7 +101,7 @@ def _shared(lowered: Lowered, core: Core, weights: Weights, threads: int) -> Pro
 
 def _compiled(program: Program, name: str, core: Core, platform: Platform, output: Path) -> Program:
     """The program with the scratch that its kernels need, which are compiled into `output`."""
-    symbols = {kernel: sources.kernel_symbol(name, core.name, kernel) for kernel in program.kernels}
+    symbols = {kernel: kernel_symbol(name, core.name, kernel) for kernel in program.kernels}
     bodies = {symbols[kernel]: body for kernel, body in program.kernels.items()}
     scratch = compile_kernels(bodies, platform.target(core), output)
     return program.with_scratch({kernel: scratch[symbol] for kernel, symbol in symbols.items()})

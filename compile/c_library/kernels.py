@@ -10,9 +10,9 @@ import tvm_ffi
 from tvm import ir, tirx
 from tvm.target import Target
 
+from compile.c_library.errors import NoCLibraryError
 from compile.passes.kernel_parameters import buffer_bytes, with_declarations
 from schedules.share import resolved
-from targets.errors import UserError
 
 C_PACKED = 1
 """`tvm::CallingConv::kCPackedFunc`: MakePackedAPI takes such a function as lowered, and leaves it alone."""
@@ -30,7 +30,7 @@ def compile_kernels(
     each tensor, which must be aligned as its element is; then one for each scratch buffer that it needs. A
     `schedules.share.Share` has three integers before these.
 
-    Returns the bytes of these, by symbol. Raises UserError where a kernel calls TVM's runtime.
+    Returns the bytes of these, by symbol. Raises NoCLibraryError where a kernel calls TVM's runtime.
     """
     target = target.with_host(target)
     module = ir.IRModule({symbol: _plain(kernel, symbol) for symbol, kernel in kernels.items()})
@@ -74,7 +74,7 @@ def _require_plain_calls(kernel: tirx.PrimFunc) -> None:
 
     tvm_ffi.structural_walk(kernel.body, (ir.Call, collect))
     if called:
-        raise UserError(
+        raise NoCLibraryError(
             f"This network cannot be a C library: it needs {called[0]} of TVM's runtime.\n"
             "Compile it as a bundle (--format bundle), or leave that operator out of the model."
         )

@@ -11,6 +11,7 @@ import numpy as np
 from tvm import ir, relax, tirx
 
 from compile.build import allocated
+from compile.c_library.errors import NoCLibraryError
 from compile.lower import Lowered
 from compile.passes.arena import ALIGNMENT
 from compile.passes.constants import Array, array_of
@@ -18,7 +19,6 @@ from compile.passes.kernel_parameters import allow_aliases
 from compile.passes.liveness import ALLOCATION, VIEWS, Liveness, liveness_of
 from compile.passes.plan_memory import Plan
 from targets.cores import Core
-from targets.errors import UserError
 
 Base = Literal["input", "output", "workspace", "weights", "own"]
 
@@ -124,7 +124,7 @@ def straight_line(lowered: Lowered, core: Core, weights: Weights) -> Program:
     """The program of a network compiled for `core`, by the bundle's memory plan; its constants go into
     `weights`.
 
-    Raises UserError where `main` calls anything but kernels.
+    Raises NoCLibraryError where `main` calls anything but kernels.
     """
     module, plan = allocated(lowered, core)
     reader = _Reader(module["main"], plan, weights)
@@ -206,8 +206,8 @@ def aligned(size: int) -> int:
     return size + -size % ALIGNMENT
 
 
-def _unsupported(what: str) -> UserError:
-    return UserError(
+def _unsupported(what: str) -> NoCLibraryError:
+    return NoCLibraryError(
         f"This network cannot be a C library yet: its program has {what[:120]}.\n"
         "Compile it as a bundle (--format bundle)."
     )

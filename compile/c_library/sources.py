@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib.resources import files
 from string import Template
 from typing import Any
 
+from compile.c_library.errors import NoCLibraryError
 from compile.c_library.features import cpuids, hwcaps, saved
+from compile.c_library.names import kernel_symbol
 from compile.c_library.program import Copy, Place, Program
 from compile.passes.arena import ALIGNMENT
 from compile.passes.kernel_parameters import item_bytes
 from targets.cores import Core, find_core, lineage
-from targets.errors import UserError
 from targets.parts import parts
 from targets.platforms import CpuCheck
 
@@ -31,25 +31,14 @@ Row = Mapping[str, Any]
 """An input or output as the manifest has it: name, shape, dtype, layout."""
 
 
-def c_name(model: str) -> str:
-    """The name of a model as a C identifier, to which the header's names are appended."""
-    name = re.sub(r"\W+", "_", model, flags=re.ASCII).strip("_")
-    return name if name[:1].isalpha() else f"model_{name}"
-
-
-def kernel_symbol(name: str, core: str, kernel: str) -> str:
-    """The C function of a kernel for a core."""
-    return f"{name}_{c_name(core)}_{kernel}"
-
-
 def header(name: str, description: Mapping[str, Any], threads: int) -> str:
     """The public header of the library called `name`, whose runs so many threads at most share.
 
-    Raises UserError where a tensor has more than MAX_RANK dimensions.
+    Raises NoCLibraryError where a tensor has more than MAX_RANK dimensions.
     """
     rows = (*description["inputs"], *description["outputs"])
     if any(len(row["shape"]) > MAX_RANK for row in rows):
-        raise UserError(
+        raise NoCLibraryError(
             f"A C library's inputs and outputs have {MAX_RANK} dimensions at most: reshape them in the model."
         )
     return _filled(

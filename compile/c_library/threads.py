@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tvm import tirx
 
+from compile.c_library.names import share_name
 from compile.c_library.program import Call, Place, Program, aligned
 from compile.passes.kernel_parameters import buffer_bytes
 from schedules.kernel import Workload
@@ -58,7 +59,7 @@ def _shared_call(call: Call, part: Share, number: int, threads: int, kernel: tir
         arguments[position] = Place("own", first.offset, taken)
         taken = aligned(taken + buffer_bytes(kernel.params[position]))
     return Call(
-        f"{call.kernel}_share{number}",
+        share_name(call.kernel, number),
         tuple(arguments),
         units=part.units,
         threads=_threads(part, threads),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -26,6 +27,7 @@ from compile.labels import label_sets
 from compile.placement import Fit
 from compile.source import FLOATS, MOST_THREADS, THREADS, Artifact, Colour, InputFormat, Source
 from targets.cores import find_core
+from targets.device import HOST, require_platform
 from targets.errors import UserError
 from targets.host import host_core
 from targets.platforms import ARM_SYSTEMS, LINUX_ARM, host_platform
@@ -33,14 +35,15 @@ from targets.platforms import ARM_SYSTEMS, LINUX_ARM, host_platform
 if TYPE_CHECKING:
     from tvm.ir import IRModule
 
+    from compile.bundle import Bundle
     from compile.lower import Lowered
     from targets.cores import Core
 
-HOST = "host"
-COMPILE_HELP = """Compile MODEL into a bundle: a library for one ARM core, and what runs it.
+COMPILE_HELP = """Compile MODEL into a folder with a library for an ARM core, and what runs it.
 
-With --format c-library the folder holds lib<model>.so and <model>.h instead, which need
-no runtime (docs/c-library.md).
+The library is plain C, lib<model>.so with <model>.h, and needs no runtime
+(docs/c-library.md). With --format bundle it is one for TVM's runtime, which is
+in `run` then; so is a network with operators that only that runtime has.
 
 MODEL is a registered network (`armature models`), your own as
 package.module:callable, or a .pt2 file of torch.export.
@@ -54,12 +57,12 @@ Examples:
   compile mobilenet_v2 --board rpi4
   compile mobilenet_v2 --input-format uint8-nhwc --cpu cortex-a53
   compile my_project.nets:finder --input image=1x3x320x320 --labels coco --fit stretch
-  compile mobilenet_v2 --format c-library --cpu a53,a76 --platform android --threads 4
+  compile mobilenet_v2 --cpu a53,a76 --platform android --threads 4
   compile mobilenet_v2 --target host
 """
 
 
-@click.command("compile", cls=Script, help=COMPILE_HELP, short_help="Compile a model into a bundle.")
+@click.command("compile", cls=Script, help=COMPILE_HELP, short_help="Compile a model into a library.")
 @click.argument("model")
 @click.option(
     "--target",
@@ -117,8 +120,8 @@ Examples:
     "--format",
     "artifact",
     type=click.Choice(get_args(Artifact)),
-    help="c-library: a plain C library and its header, which need no runtime; both: beside the bundle.  "
-    "[default: bundle; for the host c-library]",
+    help="c-library: a plain C library and its header; bundle: a library for TVM's runtime; both: side by "
+    "side.  [default: c-library, or bundle where the network needs that runtime]",
 )
 @click.option(
     "--platform",
@@ -158,17 +161,17 @@ def compile_command(
     device: str | None,
     as_json: bool,
 ) -> None:
-    made: Artifact = artifact or ("c-library" if target == HOST else "bundle")
+    made: Artifact = artifact or "c-library"
     if target == HOST:
-        _require_host_options(cpu or board or system, made, device)
+        _require_host_options(cpu or board or system, made)
         core, others, platform = host_core(), [], host_platform()
     else:
         core, *others = chosen_cores(cpu, board) or [find_core("generic")]
         platform = LINUX_ARM if system is None else ARM_SYSTEMS[system]
         if platform != LINUX_ARM and made != "c-library":
-            raise UserError(f"--platform {system} is for a C library: give --format c-library.")
-    if device and made == "c-library":
-        raise UserError("--validate needs a bundle: give --format both.")
+            raise UserError(f"--platform {system} is for a C library: leave --format {made} out.")
+    if device:
+        require_platform(device, platform.name)
     if others and made != "c-library":
         raise UserError("Several cores are for a C library: give --format c-library, or one --cpu.")
     if threads is not None and made == "bundle":
@@ -191,7 +194,11 @@ def compile_command(
         return lower(module, core, schedulers[core.name])
 
     most = threads or THREADS
-    bundle = compile_model(source, core, folder, stage, lowering, made, platform, most, others)
+    compiled = partial(
+        compile_model, source, core, folder, stage, lowering, platform=platform, threads=most, others=others
+    )
+    asked = bool(artifact or others or threads or system or target == HOST)
+    bundle = compiled(artifact=made) if asked else _by_default(compiled)
     for record in (record for scheduler in schedulers.values() for record in scheduler.unfit):
         screen.print(f"[yellow]warning:[/] tuning record does not apply: {escape(record)}", soft_wrap=True)
     report = run_validation(bundle, device, trust=trust) if device else None
@@ -206,14 +213,23 @@ def compile_command(
         sys.exit(FAILED)
 
 
-def _require_host_options(chosen: str | None, artifact: Artifact, device: str | None) -> None:
+def _by_default(compiled: Callable[..., Bundle]) -> Bundle:
+    """A C library, or a bundle where the network cannot be one."""
+    from compile.c_library.errors import NoCLibraryError
+
+    try:
+        return compiled(artifact="c-library")
+    except NoCLibraryError as error:
+        screen.print(f"[yellow]as a bundle:[/] {escape(str(error).splitlines()[0])}", soft_wrap=True)
+        return compiled(artifact="bundle")
+
+
+def _require_host_options(chosen: str | None, artifact: Artifact) -> None:
     """UserError where an option does not go with --target host."""
     if chosen:
         raise UserError(f"--target host compiles for this machine alone: leave {chosen} out.")
     if artifact != "c-library":
         raise UserError("--target host makes a C library alone: leave --format out.")
-    if device:
-        raise UserError("--validate needs a bundle, and --target host makes none: use armature.load instead.")
 
 
 def _stem(model: str) -> str:

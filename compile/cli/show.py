@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from targets.device import EMULATED, HOST, runs_on
+
 if TYPE_CHECKING:
     from compile.bundle import Bundle
 
@@ -45,8 +47,9 @@ def bundle(made: Bundle) -> Parts:
     )
     if made.c_library is not None:
         yield f"C library: {made.c_library} and its header (docs/c-library.md)"
-    if made.library.is_file():
-        yield f"next: armature validate {made.path} --device emulated"
+    device = next((each for each in (EMULATED, HOST) if runs_on(each, made.platform)), None)
+    if device is not None:
+        yield f"next: armature validate {made.path} --device {device}"
 
 
 def _by_kind(kernels: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:

@@ -37,7 +37,7 @@ def models_command(as_json: bool) -> None:
 
 SETUP_HELP = """Prepare this machine: build the board's program, and look for the emulator.
 
-Runs by itself when a first compile needs it; takes about three minutes once.
+Runs by itself when a command first needs it; takes about three minutes once.
 """
 
 
@@ -45,9 +45,13 @@ Runs by itself when a first compile needs it; takes about three minutes once.
 def setup_command() -> None:
     from targets.agent.build import build_agent
     from targets.emulated.board import find_qemu, find_sysroot
+    from targets.platforms import LINUX_ARM
+    from targets.runner.build import build_runner
 
     with stage("agent"):
         build_agent()
+    with stage("run"):
+        build_runner(LINUX_ARM)
     with stage("emulator"):
         find_qemu()
         find_sysroot()

@@ -11,12 +11,11 @@ from compile.cli import show_estimates
 from compile.cli.console import print_json, print_parts, stage
 from compile.cli.measuring import is_board, measure_command, seconds_option
 from compile.cli.options import device_option, ghz_option, json_option
+from targets.device import EMULATED
 from targets.errors import UserError
 
 if TYPE_CHECKING:
     from targets.cores import Core
-
-EMULATED = "emulated"
 
 BENCH_HELP = """Estimate what one inference costs on the emulated board, or measure it on a board.
 

@@ -9,7 +9,7 @@ from targets.device import find_boards, open_device
 from targets.doctor.checks import CHECKS, Check
 from targets.doctor.findings import Finding, Verdict, failed, ok
 from targets.doctor.patient import Patient
-from targets.errors import DeviceError, LostError
+from targets.errors import DeviceError, LostError, UserError
 from targets.rpc import RpcDevice
 from targets.user_boards import find_user_board
 
@@ -30,7 +30,8 @@ def examine(spec: str, seconds: float) -> Iterator[Row]:
     looked = 0
     try:
         with open_device(spec, session_timeout=seconds + EXTRA_SECONDS) as device:
-            assert isinstance(device, RpcDevice)
+            if not isinstance(device, RpcDevice):
+                raise UserError(f"{spec} is no board: give one that an agent serves (docs/boards.md).")
             yield REACHED, ok(device.description)
             patient = Patient(device, device.core or (mine.core if mine else None), seconds)
             for check in CHECKS:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from compile.c_library.features import HWCAPS, hwcaps
-from compile.c_library.sources import MAX_RANK, c_name, header
+from compile.c_library.names import c_name
+from compile.c_library.sources import MAX_RANK, header
 from targets.cores import FEATURES
 from targets.errors import UserError
 from targets.toolchain import compile_object

@@ -44,10 +44,18 @@ def small_bundle(armature: Armature, tmp_path_factory: pytest.TempPathFactory) -
     return folder
 
 
-def compile_small(armature: Armature, folder: Path, cpu: str) -> None:
+@pytest.fixture(scope="session")
+def runtime_bundle(armature: Armature, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for TVM's runtime."""
+    folder = tmp_path_factory.mktemp("bundles") / "runtime"
+    compile_small(armature, folder, "cortex-a53", "--format", "bundle")
+    return folder
+
+
+def compile_small(armature: Armature, folder: Path, cpu: str, *options: str) -> None:
     """Compile the small network for `cpu` into `folder`."""
     result = armature(
-        *("compile", "mobilenet_v2", "--cpu", cpu, "-o", folder),
+        *("compile", "mobilenet_v2", "--cpu", cpu, "-o", folder, *options),
         *("--arg", "width=0.35", "--input", "image=1x3x96x96", "--weights", "random:0"),
     )
     assert result.exit_code == 0, result.stderr

@@ -101,11 +101,12 @@ def test_not_a_bundle(armature: Armature, tmp_path: Path) -> None:
 def test_changed_file(armature: Armature, small_bundle: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(small_bundle, copy)
-    with (copy / "model.so").open("ab") as file:
+    library = copy / "libmobilenet_v2.so"
+    with library.open("ab") as file:
         file.write(b"\0")
-    check(armature("validate", copy), "model.so", "sha256")
-    (copy / "model.so").unlink()
-    check(armature("run", copy, "--input", "x.jpg"), "model.so", "missing")
+    check(armature("validate", copy), library.name, "sha256")
+    library.unlink()
+    check(armature("run", copy, "--input", "x.jpg"), library.name, "missing")
 
 
 def test_core_that_the_device_lacks(armature: Armature, tmp_path: Path) -> None:

@@ -213,7 +213,9 @@ def test_cores_in_one_library(armature: Armature, tmp_path: Path) -> None:
             done = emulated(user_of(folder), folder / "result.bin", image, cpu=core)
             assert (done.returncode, done.stdout) == (0, f"{core}\n"), done.stderr
         assert (one / "result.bin").read_bytes() == (alone / "result.bin").read_bytes()
-    refused = armature("compile", *ODD_CHANNELS, "--cpu", "a53,a76", "-o", tmp_path / "bundle")
+    refused = armature(
+        *("compile", *ODD_CHANNELS, "--cpu", "a53,a76", "--format", "bundle", "-o", tmp_path / "bundle")
+    )
     assert refused.exit_code == 2 and "--format c-library" in refused.stderr
 
 
@@ -225,7 +227,8 @@ def test_one_thread_needs_no_threads(armature: Armature, tmp_path: Path) -> None
         assert isinstance(symbols, SymbolTableSection)
         imported = {each.name for each in symbols.iter_symbols() if each["st_shndx"] == "SHN_UNDEF"}
     assert imported <= {"", *ALONE}
-    refused = armature("compile", *ODD_CHANNELS, "--threads", "2", "-o", tmp_path / "out")
+    bundle = ("--format", "bundle", "--threads", "2", "-o", tmp_path / "out")
+    refused = armature("compile", *ODD_CHANNELS, *bundle)
     assert refused.exit_code == 2 and "--format c-library" in refused.stderr
 
 
@@ -235,26 +238,27 @@ def test_another_cpu_is_an_error_code(armature: Armature, tmp_path: Path) -> Non
     assert refused.returncode == 3 and "cortex-a76" in refused.stderr
 
 
-def test_a_c_library_alone_is_no_bundle(armature: Armature, tmp_path: Path) -> None:
-    folder = compiled(armature, tmp_path / "out", ODD_CHANNELS, "cortex-a53", "c-library")
+def test_a_c_library_is_what_is_compiled(armature: Armature, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    assert armature("compile", *ODD_CHANNELS, "--cpu", "cortex-a53", "-o", folder).exit_code == 0
     names = {file.name for file in folder.iterdir()}
-    assert names == {"libsmall_net.so", "libsmall_net.a", "small_net.h", "manifest.json"}
-    refused = armature("validate", folder)
-    assert refused.exit_code == 2 and "--format both" in refused.stderr
+    assert names == {"libsmall_net.so", "libsmall_net.a", "small_net.h", "run", "manifest.json"}
     first = library_of(folder).read_bytes()
     compiled(armature, folder, ODD_CHANNELS, "cortex-a53", "c-library")  # in its own place again
     assert library_of(folder).read_bytes() == first
 
 
 def test_an_operator_of_tvms_runtime_is_named(armature: Armature, tmp_path: Path) -> None:
-    model = (f"{__name__}:sort", "--input", "x=1x17", "--format", "c-library", "-o", tmp_path / "out")
-    result = armature("compile", *model)
-    assert result.exit_code == 2 and "sort" in result.stderr and "--format bundle" in result.stderr
-    assert list(tmp_path.iterdir()) == []
+    model = (f"{__name__}:sort", "--input", "x=1x17", "-o", tmp_path / "out")
+    for asked in (("--format", "c-library"), ("--threads", "2"), ("--cpu", "a53,a76")):
+        result = armature("compile", *model, *asked)
+        assert result.exit_code == 2 and "sort" in result.stderr and "--format bundle" in result.stderr
+        assert list(tmp_path.iterdir()) == []
 
 
-def test_validation_asks_for_a_bundle(armature: Armature, tmp_path: Path) -> None:
-    options = ("--format", "c-library", "--validate", "emulated", "-o", tmp_path / "out")
-    result = armature("compile", *ODD_CHANNELS, *options)
-    assert result.exit_code == 2 and "--format both" in result.stderr
-    assert not (tmp_path / "out").exists()
+def test_where_nothing_is_asked_such_an_operator_makes_a_bundle(armature: Armature, tmp_path: Path) -> None:
+    model = (f"{__name__}:sort", "--input", "x=1x17", "-o", tmp_path / "out")
+    result = armature("compile", *model, "--validate", "emulated", "--json")
+    assert result.exit_code == 0 and "as a bundle" in result.stderr and "sort" in result.stderr
+    assert json.loads(result.stdout)["validation"]["passed"]
+    assert {"model.so", "run", "interface.txt"} <= {file.name for file in (tmp_path / "out").iterdir()}

@@ -44,12 +44,17 @@ def test_manifest_describes_the_network(small_bundle: Path) -> None:
     assert manifest["weights"]["bytes"] >= 4 * 1280 * 1000
 
 
-def test_manifest_has_every_file(small_bundle: Path) -> None:
-    manifest = json.loads((small_bundle / "manifest.json").read_text())
-    files = {path.name for path in small_bundle.iterdir()} - {"manifest.json"}
-    assert set(manifest["files"]) == files == {"model.so", "run", "interface.txt"}
-    assert all(sha256(small_bundle / name) == digest for name, digest in manifest["files"].items())
-    assert (small_bundle / "run").stat().st_mode & stat.S_IXUSR
+def test_manifest_has_every_file(small_bundle: Path, runtime_bundle: Path) -> None:
+    library = {f"libmobilenet_v2.{kind}" for kind in ("so", "a")} | {"mobilenet_v2.h", "run"}
+    for folder, expected in (
+        (small_bundle, library),
+        (runtime_bundle, {"model.so", "run", "interface.txt"}),
+    ):
+        manifest = json.loads((folder / "manifest.json").read_text())
+        files = {path.name for path in folder.iterdir()} - {"manifest.json"}
+        assert set(manifest["files"]) == files == expected
+        assert all(sha256(folder / name) == digest for name, digest in manifest["files"].items())
+        assert (folder / "run").stat().st_mode & stat.S_IXUSR
 
 
 def test_a_bundle_is_replaced_but_nothing_else(armature: Armature, tmp_path: Path) -> None:
@@ -62,11 +67,13 @@ def test_a_bundle_is_replaced_but_nothing_else(armature: Armature, tmp_path: Pat
 def test_interrupt_leaves_nothing(
     armature: Armature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(_lowered: object, _core: object, output: Path) -> None:
-        output.write_text("half a library")
+    def interrupt(*arguments: object) -> None:
+        folder = arguments[3]
+        assert isinstance(folder, Path)
+        (folder / "libmobilenet_v2.so").write_text("half a library")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "build_library", interrupt)
+    monkeypatch.setattr(pipeline, "build_c_library", interrupt)
     result = armature(
         *("compile", "mobilenet_v2", "-o", tmp_path / "out", "--weights", "random:0"),
         *("--input", "image=1x3x32x32"),

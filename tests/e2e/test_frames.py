@@ -14,6 +14,7 @@ from compile.preprocess import Preprocess
 from compile.source import FLOATS, FRAMES, Source
 from tests.e2e.conftest import Armature, document
 from tests.e2e.test_bad_input import check
+from tests.e2e.test_c_library import emulated
 
 SMALL = ("--arg", "width=0.35", "--input", "image=1x3x96x96", "--weights", "random:0")
 
@@ -32,7 +33,8 @@ def test_frames_agree_with_pytorch(armature: Armature, frames_bundle: Path) -> N
     manifest = json.loads((frames_bundle / "manifest.json").read_text())
     (image,) = manifest["inputs"]
     assert (image["shape"], image["dtype"], image["layout"]) == ([1, 96, 96, 3], "uint8", "NHWC")
-    assert "image uint8 1x96x96x3" in (frames_bundle / "interface.txt").read_text()
+    told = emulated(frames_bundle / "run", "--input", frames_bundle / "manifest.json").stderr
+    assert "'image' wants 27648 bytes (uint8 1x96x96x3)" in told
     report = document(armature("validate", frames_bundle, "--limit", 3, "--json"))
     assert report["passed"] and report["top1_agreement"] == 3 and report["max_abs_error"] > 0
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from targets.host import X86_LEVELS, host_core
 from targets.platforms import host_platform
 from targets.toolchain import compile_object, compile_program
 from tests.e2e import test_own_model
-from tests.e2e.conftest import Armature
+from tests.e2e.conftest import Armature, document
 from tests.e2e.test_c_library import ECHO, ODD_CHANNELS, OUTPUTS, SOFTMAX, STRICT, user_of
 
 PEAK = Path(__file__).with_name("c_library_peak.c")
@@ -158,6 +159,51 @@ def test_weights_are_mapped_and_never_copied(mobilenet: Path) -> None:
     assert manifest["weights"]["bytes"] < peaks[0] - peaks[1] <= planned + 4 * 2**20
 
 
+def test_run_has_the_weights_the_workspace_and_little_more(mobilenet: Path, tmp_path: Path) -> None:
+    manifest, results = manifest_of(mobilenet), tmp_path / "results"
+    np.zeros((1, 3, 224, 224), np.float32).tofile(tmp_path / "image.bin")
+    os.mkfifo(results)
+    with loader.load(mobilenet) as network:
+        planned = manifest["weights"]["bytes"] + network.workspace_bytes
+    command = [mobilenet / "run", "--input", tmp_path / "image.bin", "--output", results, "--json"]
+    with full_pipe() as (told, end):  # the program cannot end before it has said the time
+        process = subprocess.Popen(command, stdout=end)
+        assert len(results.read_bytes()) == 4000
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        os.close(end)
+        told.read()
+    assert process.wait() == 0
+    peak = 1024 * int(status.partition("VmHWM:")[2].split()[0])
+    assert manifest["weights"]["bytes"] < peak <= planned + 4 * 2**20
+
+
+@contextmanager
+def full_pipe() -> Iterator[tuple[BinaryIO, int]]:
+    """A pipe that takes nothing more until it is read, and the end that the caller closes."""
+    begin, end = os.pipe()
+    os.set_blocking(end, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(end, bytes(4096))
+    os.set_blocking(end, True)
+    with os.fdopen(begin, "rb") as opened:
+        yield opened, end
+
+
+def test_the_command_line_runs_and_validates_it(armature: Armature, mobilenet: Path, images: Path) -> None:
+    report = document(armature("validate", mobilenet, "--device", "host", "--limit", "4", "--json"))
+    assert report["passed"] and report["images"] == 4 and report["device"] == "host"
+    image = images / "imagenet_00_243.jpg"
+    (found,) = document(armature("run", mobilenet, "--device", "host", "--input", image, "--json"))
+    assert found["classes"][0]["label"] == 243
+    for refused in (
+        armature("validate", mobilenet, "--device", "emulated"),
+        armature("bench", mobilenet, "--device", "host"),
+        armature("board", "doctor", "host"),
+    ):
+        assert refused.exit_code == 2 and len(refused.stderr.splitlines()) <= 4
+
+
 @pytest.mark.emulator
 @pytest.mark.skipif(host_core().name not in ("x86-64-v3", "x86-64-v4"), reason="any x86-64 has as much")
 def test_another_cpu_is_an_error_code(mobilenet: Path, tmp_path: Path) -> None:
@@ -169,7 +215,11 @@ def test_another_cpu_is_an_error_code(mobilenet: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "named"),
-    [(("--cpu", "a53"), "a53"), (("--format", "both"), "--format"), (("--validate", "emulated"), "bundle")],
+    [
+        (("--cpu", "a53"), "a53"),
+        (("--format", "both"), "--format"),
+        (("--validate", "emulated"), "--device host"),
+    ],
 )
 def test_what_does_not_go_with_the_host(
     armature: Armature, tmp_path: Path, options: tuple[str, ...], named: str

@@ -38,7 +38,7 @@ def test_the_manifest_says_what_is_allocated(armature: Armature, tmp_path: Path)
     bundle = tmp_path / "bundle"
     result = armature(
         *("compile", "mobilenet_v2", "--cpu", "a53", "-o", bundle, "--weights", "random:0"),
-        *("--arg", "width=0.35", "--input", "image=1x3x192x192"),
+        *("--arg", "width=0.35", "--input", "image=1x3x192x192", "--format", "bundle"),
     )
     assert result.exit_code == 0, result.stderr
     planned = json.loads((bundle / "manifest.json").read_text())["peak_activation_bytes"]

@@ -71,11 +71,13 @@ def test_lists_cores(installed: Run) -> None:
     assert "cortex-a72" in names
 
 
-def test_compiles(installed: Run, tmp_path: Path) -> None:
-    options = ("--cpu", "cortex-a53", "-o", tmp_path / "small", "--json")
+@pytest.mark.parametrize("artifact", ["c-library", "bundle"])
+def test_compiles(installed: Run, tmp_path: Path, artifact: str) -> None:
+    options = ("--cpu", "cortex-a53", "--format", artifact, "-o", tmp_path / "small", "--json")
     document = json.loads(installed("-m", "compile.cli", "compile", "mobilenet_v2", *SMALL, *options))
     assert Path(document["manifest"]).is_file()
-    assert {"model.so", "run"} <= {path.name for path in (tmp_path / "small").iterdir()}
+    library = {"c-library": "libmobilenet_v2.so", "bundle": "model.so"}[artifact]
+    assert {library, "run"} <= {path.name for path in (tmp_path / "small").iterdir()}
 
 
 def _python(*arguments: object, cwd: Path, env: dict[str, str] | None = None) -> str:

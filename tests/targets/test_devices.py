@@ -71,7 +71,7 @@ def bad_library(folder: Path, body: str) -> Path:
 @pytest.mark.parametrize(
     "spec",
     ["", "board", "emulated:", "emulated/x", "rpc", "rpc:pi", "rpc://pi", "rpc://:9", "rpc://pi:99999", "rpc://pi:1/x",
-     "tracker://t:1", "tracker://t:1/", "tracker://t:1/a/b", "host"],
+     "tracker://t:1", "tracker://t:1/", "tracker://t:1/a/b", "host:1"],
 )  # fmt: skip
 def test_unknown_device_lists_the_forms(spec: str) -> None:
     with pytest.raises(UserError, match=r"unknown device .*(emulated:CORE|HOST:PORT)"):

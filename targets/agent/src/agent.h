@@ -1,4 +1,5 @@
-/* What the agent's files share: a version, exit codes, the log line, and the roles. */
+/* What the agent's files share: a version, exit codes, the log line, and the roles. `run` of a C library
+ * (targets/runner) has the first role alone. */
 #ifndef ARMATURE_AGENT_H_
 #define ARMATURE_AGENT_H_
 
@@ -13,7 +14,10 @@ int run_main(int argc, char** argv);
 int serve_main(int argc, char** argv);
 int info_main(int argc, char** argv);
 
-/* One line on stderr, "agent: ..." */
+/* Of the program: the end of the help of `run`. */
+extern const char kOtherRoles[];
+
+/* One line on stderr, after the program's name. */
 void log_line(const char* format, ...) __attribute__((format(printf, 1, 2)));
 
 /* By a clock that never goes back. */

@@ -26,8 +26,9 @@ static int parse_shape(TensorInfo* tensor) {
 
 static int parse_tensor(TensorInfo* tensor) {
   TVMFFIByteArray dtype = {tensor->dtype, strlen(tensor->dtype)};
-  if (TVMFFIDataTypeFromString(&dtype, &tensor->type) != 0) return -1;
-  tensor->bytes = (size_t)(tensor->type.bits * tensor->type.lanes + 7) / 8;
+  DLDataType type;
+  if (TVMFFIDataTypeFromString(&dtype, &type) != 0) return -1;
+  tensor->bytes = (size_t)(type.bits * type.lanes + 7) / 8;
   return parse_shape(tensor);
 }
 

@@ -1,19 +1,17 @@
-/* What a bundle's library takes and gives: the lines of interface.txt,
+/* What a network takes and gives, and the lines that say so, as in a bundle's interface.txt,
  *   input NAME DTYPE 1x3x224x224
  *   output NAME DTYPE 1x1000
  * A tensor without dimensions has the shape `scalar`. */
 #ifndef ARMATURE_INTERFACE_H_
 #define ARMATURE_INTERFACE_H_
 
-#include <dlpack/dlpack.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MAX_TENSORS = 16, MAX_DIMENSIONS = 8, MAX_TEXT = 128 };
+enum { MAX_TENSORS = 64, MAX_DIMENSIONS = 8, MAX_TEXT = 128 };
 
 typedef struct {
   char name[MAX_TEXT], dtype[MAX_TEXT], shape_text[MAX_TEXT];
-  DLDataType type;
   int64_t shape[MAX_DIMENSIONS];
   int dimensions;
   size_t bytes; /* contiguous, in memory and in files */

@@ -6,6 +6,8 @@
 
 #include "agent.h"
 
+const char kOtherRoles[] = "Other roles: run serve --help, run info.\n";
+
 void log_line(const char* format, ...) {
   char line[1024];
   va_list arguments;

@@ -1,12 +1,21 @@
 #include "model.h"
 
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "agent.h"
 #include "ffi.h"
 
 enum { POOLED_ALLOCATOR = 2 }; /* tvm::runtime::memory::AllocatorType::kPooled */
+
+struct Model {
+  Interface interface;
+  TVMFFIAny library, executable, function; /* a Relax executable in a shared library */
+  TVMFFIAny inputs[MAX_TENSORS];
+  TVMFFIAny result; /* of the last run: one tensor, or an array of them */
+};
 
 static const DLTensor* tensor_of(const TVMFFIAny* any) {
   return (const DLTensor*)((const char*)any->v_obj + sizeof(TVMFFIObject));
@@ -24,11 +33,13 @@ static int fail(const char* what) {
 
 static int make_tensor(const TensorInfo* info, TVMFFIAny* tensor) {
   TVMFFIAny extents[MAX_DIMENSIONS], shape;
+  TVMFFIByteArray dtype = {info->dtype, strlen(info->dtype)};
   for (int i = 0; i < info->dimensions; i++) extents[i] = ffi_int(info->shape[i]);
-  if (ffi_call_global("ffi.Shape", extents, info->dimensions, &shape) != 0) return -1;
-  TVMFFIAny arguments[] = {ffi_object(&shape), ffi_none(), ffi_none(), ffi_none()};
+  TVMFFIAny arguments[] = {ffi_none(), ffi_none(), ffi_none(), ffi_none()};
   arguments[1].type_index = kTVMFFIDataType;
-  arguments[1].v_dtype = info->type;
+  if (TVMFFIDataTypeFromString(&dtype, &arguments[1].v_dtype) != 0) return -1;
+  if (ffi_call_global("ffi.Shape", extents, info->dimensions, &shape) != 0) return -1;
+  arguments[0] = ffi_object(&shape);
   arguments[2].type_index = kTVMFFIDevice;
   arguments[2].v_device.device_type = kDLCPU;
   int status = ffi_call_global("runtime.TVMTensorAllocWithScope", arguments, 4, tensor);
@@ -50,24 +61,49 @@ static int load(const char* path, Model* model) {
   return ffi_module_function(&model->executable, "main", &model->function);
 }
 
-int model_open(const char* library, const Interface* interface, Model* model) {
-  memset(model, 0, sizeof *model);
-  if (load(library, model) != 0) return fail(library);
-  for (int i = 0; i < interface->input_count; i++) {
-    if (make_tensor(&interface->inputs[i], &model->inputs[i]) != 0) return fail(interface->inputs[i].name);
-    model->input_count++;
+static Model* opened(Model* model, const char* library) {
+  if (load(library, model) != 0) {
+    fail(library);
+    return NULL;
   }
-  model->output_count = interface->output_count;
-  return 0;
+  for (int i = 0; i < model->interface.input_count; i++) {
+    if (make_tensor(&model->interface.inputs[i], &model->inputs[i]) == 0) continue;
+    fail(model->interface.inputs[i].name);
+    return NULL;
+  }
+  return model;
+}
+
+Model* model_open(const char* folder, int threads, int* status) {
+  char described[PATH_MAX], library[PATH_MAX];
+  *status = EXIT_USAGE;
+  if (threads > 1) {
+    log_line("a bundle's inferences have one thread: --threads is for a C library (--format c-library)");
+    return NULL;
+  }
+  snprintf(described, sizeof described, "%s/interface.txt", folder);
+  snprintf(library, sizeof library, "%s/model.so", folder);
+  Model* model = calloc(1, sizeof *model);
+  if (model == NULL || interface_read(described, &model->interface) != 0) {
+    free(model);
+    return NULL;
+  }
+  *status = EXIT_FAILED;
+  if (opened(model, library) != NULL) return model;
+  model_close(model);
+  return NULL;
 }
 
 void model_close(Model* model) {
   ffi_release(&model->result);
-  for (int i = 0; i < model->input_count; i++) ffi_release(&model->inputs[i]);
+  for (int i = 0; i < model->interface.input_count; i++) ffi_release(&model->inputs[i]);
   ffi_release(&model->function);
   ffi_release(&model->executable);
   ffi_release(&model->library);
+  free(model);
 }
+
+const Interface* model_interface(const Model* model) { return &model->interface; }
 
 static const TVMFFISeqCell* array_of(const TVMFFIAny* any) {
   return (const TVMFFISeqCell*)((const char*)any->v_obj + sizeof(TVMFFIObject));
@@ -80,16 +116,15 @@ static int result_count(const TVMFFIAny* result) {
 
 int model_run(Model* model, double* milliseconds) {
   TVMFFIAny arguments[MAX_TENSORS];
-  struct timespec start, end;
+  const int inputs = model->interface.input_count, outputs = model->interface.output_count;
   ffi_release(&model->result);
-  for (int i = 0; i < model->input_count; i++) arguments[i] = ffi_object(&model->inputs[i]);
-  clock_gettime(CLOCK_MONOTONIC, &start);
-  int status = ffi_call(&model->function, arguments, model->input_count, &model->result);
-  clock_gettime(CLOCK_MONOTONIC, &end);
-  *milliseconds = (double)(end.tv_sec - start.tv_sec) * 1e3 + (double)(end.tv_nsec - start.tv_nsec) * 1e-6;
+  for (int i = 0; i < inputs; i++) arguments[i] = ffi_object(&model->inputs[i]);
+  double start = seconds_now();
+  int status = ffi_call(&model->function, arguments, inputs, &model->result);
+  *milliseconds = (seconds_now() - start) * 1e3;
   if (status != 0) return fail("inference");
-  if (result_count(&model->result) == model->output_count) return 0;
-  log_line("the library gives %d outputs, interface.txt names %d", result_count(&model->result), model->output_count);
+  if (result_count(&model->result) == outputs) return 0;
+  log_line("the library gives %d outputs, interface.txt names %d", result_count(&model->result), outputs);
   return -1;
 }
 
@@ -101,8 +136,9 @@ static size_t bytes_of(const DLTensor* tensor) {
   return bytes;
 }
 
-const void* model_output(const Model* model, int index, size_t bytes) {
+const void* model_output(const Model* model, int index) {
   const TVMFFIAny* output = &model->result;
+  const size_t bytes = model->interface.outputs[index].bytes;
   if (output->type_index == kTVMFFIArray) output = (const TVMFFIAny*)array_of(output)->data + index;
   if (output->type_index == kTVMFFITensor && bytes_of(tensor_of(output)) == bytes) return data_of(output);
   log_line("output %d is not a tensor of %zu bytes, as interface.txt has it", index, bytes);

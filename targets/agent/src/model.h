@@ -1,27 +1,25 @@
-/* A compiled network: a Relax executable in a shared library, with its inputs in memory. */
+/* A compiled network, loaded, with its inputs in memory: a bundle's (model.c), or a C library (targets/runner). */
 #ifndef ARMATURE_MODEL_H_
 #define ARMATURE_MODEL_H_
 
 #include "interface.h"
-#include <tvm/ffi/c_api.h>
 
-typedef struct {
-  TVMFFIAny library, executable, function;
-  TVMFFIAny inputs[MAX_TENSORS];
-  int input_count, output_count;
-  TVMFFIAny result; /* of the last run: one tensor, or an array of them */
-} Model;
+typedef struct Model Model;
 
-/* Functions that return int log their error and give -1. */
-int model_open(const char* library, const Interface* interface, Model* model);
-void model_close(Model* model);
+/* The network in a folder, whose inferences so many threads share. NULL where it cannot be had: `status` is then an
+ * exit code. What goes wrong in these functions is told on stderr. */
+Model* model_open(const char* folder, int threads, int* status);
 
-/* Runs once; the time is that of the call alone. */
-int model_run(Model* model, double* milliseconds);
+const Interface* model_interface(const Model* model);
 
 void* model_input(const Model* model, int index);
 
-/* An output's numbers; NULL (and a line on stderr) when it does not have that many bytes. */
-const void* model_output(const Model* model, int index, size_t bytes);
+/* Runs once; the time is that of the call alone. -1 when it fails. */
+int model_run(Model* model, double* milliseconds);
+
+/* An output's numbers, as many as its description says; NULL when there are others. */
+const void* model_output(const Model* model, int index);
+
+void model_close(Model* model);
 
 #endif

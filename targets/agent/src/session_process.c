@@ -12,12 +12,12 @@
 
 #include "agent.h"
 #include "board_state.h"
+#include "c_library_calls.h"
 #include "ffi.h"
 
-/* Clients name files in the session's folder, and nothing else. */
-static int file_argument(const TVMFFIAny* arguments, int count, char* path, size_t size, const char* folder) {
+int session_file(const TVMFFIAny* argument, const char* folder, char* path, size_t size) {
   char name[NAME_MAX + 2];
-  int good = count == 1 && ffi_get_text(&arguments[0], name, sizeof name) == 0 && name[0] != '\0' &&
+  int good = argument != NULL && ffi_get_text(argument, name, sizeof name) == 0 && name[0] != '\0' &&
              strlen(name) <= NAME_MAX && strchr(name, '/') == NULL && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
   good = good && snprintf(path, size, "%s/%s", folder, name) < (int)size;
   struct stat status;
@@ -28,14 +28,14 @@ static int file_argument(const TVMFFIAny* arguments, int count, char* path, size
 
 static int work_path(void* folder, const TVMFFIAny* arguments, int32_t count, TVMFFIAny* result) {
   char path[PATH_MAX];
-  if (file_argument(arguments, count, path, sizeof path, folder) != 0) return -1;
+  if (session_file(count == 1 ? arguments : NULL, folder, path, sizeof path) != 0) return -1;
   TVMFFIByteArray bytes = {path, strlen(path)};
   return TVMFFIStringFromByteArray(&bytes, result);
 }
 
 static int load_module(void* folder, const TVMFFIAny* arguments, int32_t count, TVMFFIAny* result) {
   char path[PATH_MAX];
-  if (file_argument(arguments, count, path, sizeof path, folder) != 0) return -1;
+  if (session_file(count == 1 ? arguments : NULL, folder, path, sizeof path) != 0) return -1;
   return ffi_load_module(path, result);
 }
 
@@ -70,6 +70,7 @@ static int serve_client(int socket, char* folder) {
   failed |= ffi_register("armature.device_info", describe_device, NULL);
   failed |= ffi_register("armature.board.state", describe_state, NULL);
   failed |= ffi_register("armature.board.sample", sample_board, NULL);
+  failed |= c_library_register(folder);
   if (failed == 0 && ffi_call_global("rpc.ServerLoop", &argument, 1, &nothing) == 0) return EXIT_DONE;
   log_line("session ended: %s", ffi_error());
   return EXIT_FAILED;
