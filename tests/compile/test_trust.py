@@ -279,10 +279,16 @@ def test_labels_from_elsewhere_are_refused(bundle: Path) -> None:
             open_bundle(bundle)
 
 
-@pytest.mark.parametrize("field", ["files", "source", "kernels", "labels"])
+@pytest.mark.parametrize("field", ["files", "source", "kernels", "labels", "cores", "platform"])
 def test_manifest_of_another_shape_is_told(bundle: Path, field: str) -> None:
     edit(bundle, **{field: 7})
     with pytest.raises(UserError, match=f"has no '{field}'"):
+        open_bundle(bundle)
+
+
+def test_manifest_without_a_library_is_told(bundle: Path) -> None:
+    edit(bundle, files={})
+    with pytest.raises(UserError, match="names no library"):
         open_bundle(bundle)
 
 
