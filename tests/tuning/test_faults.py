@@ -35,8 +35,8 @@ from tests.tuning.tunes import CORE, NET, assert_ends_when_interrupted, log_of, 
 pytestmark = pytest.mark.emulator
 
 QUICK = Limits(connect=8, load=8, run=4, time=8, probe=3, pause=1, wait=40)
-LONG = "for (volatile long i = 0; i < 200000000; i++) {} " + GOOD
-"""A kernel that takes about half a second."""
+LONG = "extern int usleep(unsigned); usleep(500000); " + GOOD
+"""A kernel that takes half a second, however busy this machine is."""
 FOREVER = "for (volatile int i = 0;; i++) {}"
 GREEDY = "for (;;) { char* block = malloc(1 << 20); for (int i = 0; i < 1 << 20; i += 4096) block[i] = 1; }"
 
