@@ -7,15 +7,20 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
+import psutil
 import pytest
 
 from targets.errors import DeviceError
 from targets.place import Place, ask
 from targets.relay import door
 from targets.relay.door import MOST_KEY, StrangerError, admit
+from targets.relay.offer import Offer
+from targets.relay.relay import Relay, open_port
 from targets.token import proof
 from tests.targets.test_token import TOKEN
+from tests.tuning.farm import wait_until
 
 MAGIC = (0xFF271).to_bytes(4, "little")
 KEY = b"client:pi -timeout=5"
@@ -130,3 +135,24 @@ def test_impostor_of_a_relay_is_found_out() -> None:
         place = Place("127.0.0.1", listener.getsockname()[1], token=TOKEN)
         with pytest.raises(DeviceError, match="does not have our token"):
             ask("pi", place, "status")
+
+
+def test_a_thousand_visits_leave_nothing() -> None:
+    """Strangers, silent and talkative ones, and clients of a board that is away."""
+    listener = open_port(0)
+    port = listener.getsockname()[1]
+    offer = Offer(Place("127.0.0.1", 1), "pi", port)
+    process = psutil.Process()
+    with Relay("pi", listener, TOKEN, offer, lambda: None):
+        descriptors, threads = process.num_fds(), threading.active_count()
+        for number in range(1000):
+            with socket.create_connection(("127.0.0.1", port), 5) as client:
+                if number % 4 == 1:
+                    client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                elif number % 4 == 2:
+                    client.sendall(b"ARM1" + bytes(32))
+                elif number % 4 == 3:
+                    with suppress(OSError):
+                        speak(client, TOKEN, MAGIC + sized(KEY), [])
+        wait_until(lambda: process.num_fds() <= descriptors and threading.active_count() <= threads, 20)
+    assert offer.is_registered is False
