@@ -3,15 +3,15 @@
     python -m bench.networks [--cores a53,a76] [--output docs/networks.csv]
 
 Compiled as `compile` does it, with the shipped logs, and counted on the emulated board; cycles are estimated
-(docs/timing.md), one thread, float32. A row is written as soon as it is known: those of ResNet-101 take
-minutes each.
+(docs/timing.md), one thread, float32. A figure is written as soon as it is known, and what the file has
+stays: remove it to count anew. Those of ResNet-101 take minutes each, those of DeepLab on it an hour.
 """
 
 from __future__ import annotations
 
 import csv
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -76,33 +76,57 @@ NETWORKS = (
 """The first is what the others are held against."""
 
 
-def main() -> None:
-    """Write the table."""
-    cores, output = cores_and_output(__doc__, "docs/networks.csv", "a53,a76")
-    usual: dict[str, float] = {}
-    heads = ("M cycles", "cycles per multiply-add", "of MobileNetV2's", "% beside convolutions")
+HEADS = ("M cycles", "cycles per multiply-add", "of MobileNetV2's", "% beside convolutions")
+"""What follows a core's name in the columns."""
+
+Rows = dict[str, dict[str, str]]
+"""The cells of each network by column."""
+
+
+def read(output: Path) -> Rows:
+    """What the file has already."""
+    if not output.exists():
+        return {}
+    with output.open(encoding="utf-8") as file:
+        return {
+            row["network"]: {name: cell for name, cell in row.items() if cell} for row in csv.DictReader(file)
+        }
+
+
+def write(rows: Rows, cores: Sequence[Core], output: Path) -> None:
+    """Write the file, in the order of NETWORKS; what is not known is empty."""
+    columns = ["network", "multiply-adds", *(f"{core.name} {head}" for core in cores for head in HEADS)]
+    known = dict.fromkeys([*columns, *(column for row in rows.values() for column in row)])
     with output.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            ["network", "multiply-adds", *(f"{core.name} {head}" for core in cores for head in heads)]
-        )
-        for network in NETWORKS:
-            multiply_adds = network.multiply_adds
-            cells: list[str] = []
-            for core in cores:
-                report = network.report(core)
-                cycles = report.total.cycles
-                each = cycles / multiply_adds
-                usual.setdefault(core.name, each)
-                share = 100 * sum(row.cycles for row in report.kernels if not row.multiply_adds) / cycles
-                cells += [
-                    f"{cycles / 1e6:.1f}",
-                    f"{each:.4f}",
-                    f"{each / usual[core.name]:.3f}",
-                    f"{share:.1f}",
-                ]
-            writer.writerow([str(network), multiply_adds, *cells])
-            file.flush()
+        writer = csv.DictWriter(file, list(known), restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows[str(network)] for network in NETWORKS if str(network) in rows)
+
+
+def cells(network: Network, core: Core, usual: str | None) -> dict[str, str]:
+    """A network's figures on a core; MobileNetV2 takes `usual` cycles per multiply-add (None: it is that)."""
+    report = network.report(core)
+    each = report.total.cycles / network.multiply_adds
+    beside = sum(row.cycles for row in report.kernels if not row.multiply_adds) / report.total.cycles
+    ratio = each / float(usual) if usual else 1.0
+    figures = (f"{report.total.cycles / 1e6:.1f}", f"{each:.4f}", f"{ratio:.3f}", f"{100 * beside:.1f}")
+    return {f"{core.name} {head}": figure for head, figure in zip(HEADS, figures, strict=True)}
+
+
+def main() -> None:
+    """Fill in what the table lacks."""
+    cores, output = cores_and_output(__doc__, "docs/networks.csv", "a53,a76")
+    rows = read(output)
+    for network in NETWORKS:
+        row = rows.setdefault(str(network), {"network": str(network)})
+        row["multiply-adds"] = str(network.multiply_adds)
+        for core in cores:
+            column = f"{core.name} {HEADS[1]}"
+            if column in row:
+                continue
+            usual = rows[str(NETWORKS[0])].get(column)
+            row.update(cells(network, core, usual))
+            write(rows, cores, output)
 
 
 if __name__ == "__main__":
