@@ -15,15 +15,16 @@ from targets.boards import Board, big_cluster, big_core, find_board
 from targets.cores import Core, find_core
 from targets.errors import UserError
 from targets.platforms import LINUX_ARM, host_platform
-from targets.user_boards import find_user_board
+from targets.user_boards import UserBoard, find_user_board
 
 if TYPE_CHECKING:
     from targets.place import Place
-    from targets.ssh.board import SshBoard
+    from targets.shell.board import ShellBoard
+    from targets.shell.link import ShellLink
     from targets.tracker import Tracker
 
 FORMS = (
-    "emulated[:CORE|BOARD], ssh://USER@HOST[:PORT], rpc://HOST:PORT, tracker://HOST:PORT/KEY, "
+    "emulated[:CORE|BOARD], ssh://USER@HOST[:PORT], adb://SERIAL, rpc://HOST:PORT, tracker://HOST:PORT/KEY, "
     "or a name in boards.toml"
 )
 """Of what is a board, or emulates one."""
@@ -198,7 +199,7 @@ def _open_emulated(core: Core, seconds: float) -> Iterator[Device]:
         yield device
 
 
-def find_boards(spec: str) -> Place | Tracker | SshBoard | None:
+def find_boards(spec: str) -> Place | Tracker | ShellBoard | None:
     """Where the boards named by `spec` are; None where `spec` is another kind of device.
 
     Raises UserError when it is written wrongly.
@@ -206,11 +207,10 @@ def find_boards(spec: str) -> Place | Tracker | SshBoard | None:
     mine = find_user_board(spec)
     name, spec = spec, mine.address if mine else spec
     scheme = spec.partition(":")[0].partition("/")[0]
-    if scheme == "ssh":
-        from targets.ssh.address import parse_address
-        from targets.ssh.board import SshBoard
+    if scheme in _SHELLS:
+        from targets.shell.board import ShellBoard
 
-        return SshBoard(parse_address(spec, mine, name))
+        return ShellBoard(_SHELLS[scheme](spec, mine, name))
     if scheme not in ("rpc", "tracker"):
         return None
     from targets.place import Place
@@ -255,12 +255,26 @@ def _boards(spec: str, _core: Core | None, seconds: float) -> AbstractContextMan
     return connect_place(f"rpc://{found}", found, seconds)
 
 
-def _ssh(spec: str, _core: Core | None, seconds: float) -> AbstractContextManager[Device]:
-    from targets.ssh.board import SshBoard, connect_ssh
+def _by_shell(spec: str, _core: Core | None, seconds: float) -> AbstractContextManager[Device]:
+    from targets.shell.board import ShellBoard, connect_shell
 
     found = find_boards(spec)
-    assert isinstance(found, SshBoard)
-    return connect_ssh(found.address, seconds)
+    assert isinstance(found, ShellBoard)
+    return connect_shell(found, seconds)
+
+
+def _ssh(spec: str, mine: UserBoard | None, name: str) -> ShellLink:
+    from targets.ssh.address import parse_address
+    from targets.ssh.link import SshLink
+
+    return SshLink(parse_address(spec, mine, name))
+
+
+def _adb(spec: str, mine: UserBoard | None, name: str) -> ShellLink:
+    from targets.adb.address import parse_address
+    from targets.adb.link import AdbLink
+
+    return AdbLink(parse_address(spec, mine, name))
 
 
 def _host(spec: str, _core: Core | None, _seconds: float) -> AbstractContextManager[Device]:
@@ -283,10 +297,11 @@ def _address(spec: str) -> tuple[str, int, str]:
 
 
 Opener = Callable[[str, Core | None, float], AbstractContextManager[Device]]
+_SHELLS: dict[str, Callable[[str, UserBoard | None, str], ShellLink]] = {"ssh": _ssh, "adb": _adb}
 _OPENERS: dict[str, Opener] = {
     EMULATED: _emulated,
     "rpc": _boards,
     "tracker": _boards,
-    "ssh": _ssh,
+    **dict.fromkeys(_SHELLS, _by_shell),
     HOST: _host,
 }

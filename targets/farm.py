@@ -12,9 +12,8 @@ from targets.device import find_boards, find_tracker
 from targets.emulation import why_emulated
 from targets.errors import DeviceError, UserError
 from targets.place import Place, RefusedError
-from targets.ssh.board import SshBoard
-from targets.ssh.link import SshLink
-from targets.ssh.scripts import survey
+from targets.shell.board import ShellBoard
+from targets.shell.scripts import survey
 from targets.status import AgentStatus, ask_status
 from targets.tracker import Tracker
 from targets.user_boards import find_user_board, user_board_names
@@ -76,7 +75,7 @@ def drain_boards(spec: str) -> list[Seen]:
     raise UserError(f"{spec} has no agent that outlives its client: there is nothing to drain")
 
 
-def _wanted(specs: Iterable[str]) -> Iterator[tuple[str, Place | Tracker | SshBoard]]:
+def _wanted(specs: Iterable[str]) -> Iterator[tuple[str, Place | Tracker | ShellBoard]]:
     for spec in specs:
         found = find_tracker(spec) or find_boards(spec)
         if found is None:
@@ -84,16 +83,16 @@ def _wanted(specs: Iterable[str]) -> Iterator[tuple[str, Place | Tracker | SshBo
         yield spec, found
 
 
-def _look(wanted: tuple[str, Place | Tracker | SshBoard]) -> list[Seen]:
+def _look(wanted: tuple[str, Place | Tracker | ShellBoard]) -> list[Seen]:
     name, found = wanted
     try:
-        if isinstance(found, SshBoard):
-            return [_over_ssh(name, found)]
+        if isinstance(found, ShellBoard):
+            return [_by_shell(name, found)]
         if isinstance(found, Place):
             return [_of_agent(name, found)]
         return [_asked(key, place) for key, place in found.boards()]
     except DeviceError as error:
-        return [_silent(name, found.address.spec if isinstance(found, SshBoard) else str(found), error)]
+        return [_silent(name, found.address.spec if isinstance(found, ShellBoard) else str(found), error)]
 
 
 def _asked(name: str, place: Place) -> Seen:
@@ -117,9 +116,9 @@ def _of_agent(name: str, place: Place, request: str = "status") -> Seen:
     return Seen(name, str(place), _claimed(name), state, doing, status.last_error, status.board, status)
 
 
-def _over_ssh(name: str, found: SshBoard) -> Seen:
+def _by_shell(name: str, found: ShellBoard) -> Seen:
     """Without an agent: what the board's files say, and whether somebody's agent runs there."""
-    with SshLink(found.address) as link:
+    with found.link as link:
         text = link.run(survey(), "asking how it is")
     agents = sum("armature-agent-" in line for line in text.splitlines())
     doing = f"{agents} agents are there" if agents > 1 else ""

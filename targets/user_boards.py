@@ -21,9 +21,15 @@ else:
     import tomli as tomllib
 
 FILE = "boards.toml"
-KEYS = ("address", "core", "key", "ssh_config", "prefix", "token_file")
-SSH_ONLY = ("key", "ssh_config", "prefix")
-SCHEMES = ("ssh://", "rpc://", "tracker://")
+USES = {
+    "ssh": ("key", "ssh_config", "prefix"),
+    "adb": ("prefix",),
+    "rpc": ("token_file",),
+    "tracker": ("token_file",),
+}
+"""The keys that mean something for one kind of address."""
+COMMON = ("address", "core")
+KEYS = (*COMMON, "key", "ssh_config", "prefix", "token_file")
 
 
 @dataclass(frozen=True)
@@ -80,13 +86,11 @@ def _board(where: str, name: str, row: Mapping[str, Any]) -> UserBoard:
         if not isinstance(value, str) or not value:
             raise UserError(f'{where}: {key} must be text in quotes: {key} = "..."')
     address = row.get("address", "")
-    if not address.startswith(SCHEMES):
+    scheme, slashes, _ = address.partition("://")
+    if not slashes or scheme not in USES:
         raise UserError(f'{where}: address is missing or of no kind: address = "ssh://USER@HOST"')
-    wrong = (
-        "token_file" if address.startswith("ssh://") else next((key for key in SSH_ONLY if key in row), "")
-    )
-    if wrong in row:
-        scheme = address.partition(":")[0]
+    wrong = next((key for key in row if key not in (*COMMON, *USES[scheme])), None)
+    if wrong:
         raise UserError(f"{where}: {wrong} has no use with {scheme}://: take it out")
     return UserBoard(
         address,

@@ -12,7 +12,7 @@ LIST_HELP = """List boards, and what they are doing.
 
 Those of boards.toml, or of the DEVICEs: addresses and names of boards, and
 tracker://HOST:PORT[/KEY]. An agent answers without a session, whoever has its
-board; of a board over SSH its files are read.
+board; of a board over SSH or adb its files are read.
 
 \b
 Examples:

@@ -28,8 +28,8 @@ device_option = click.option(
     default="emulated",
     show_default=True,
     metavar="DEVICE",
-    help="emulated[:CORE|BOARD], ssh://USER@HOST, rpc://HOST:PORT, tracker://HOST:PORT/KEY, a name in "
-    "boards.toml, or host: this machine.",
+    help="emulated[:CORE|BOARD], ssh://USER@HOST, adb://SERIAL, rpc://HOST:PORT, "
+    "tracker://HOST:PORT/KEY, a name in boards.toml, or host: this machine.",
 )
 tuning_log_option = click.option(
     "--tuning-log",

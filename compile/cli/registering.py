@@ -1,4 +1,4 @@
-"""`armature board register`: boards over SSH, held and offered at a tracker."""
+"""`armature board register`: boards over SSH and adb, held and offered at a tracker."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from targets.errors import UserError
 if TYPE_CHECKING:
     from targets.relay.registration import Registered
 
-REGISTER_HELP = """Hold boards by SSH, and offer them at a tracker, in the foreground.
+REGISTER_HELP = """Hold boards by SSH or adb, and offer them at a tracker, in the foreground.
 
-On the farm's machine: each DEVICE, ssh://USER@HOST or a name of boards.toml, is
-connected, its agent started there, and offered under a port of this machine's
-loopback. Clients must have the token (--token-file, ARMATURE_TOKEN_FILE or
+On the farm's machine: each DEVICE, ssh://USER@HOST, adb://SERIAL or a name of
+boards.toml, is connected, its agent started there, and offered under a port of this
+machine's loopback. Clients must have the token (--token-file, ARMATURE_TOKEN_FILE or
 ARMATURE_TOKEN). A board whose link is lost is connected anew, and so is the tracker.
 
 Ctrl-C ends it, and what it started on the boards; so does `armature board drain` of
@@ -39,7 +39,7 @@ Examples:
 _WAIT_SECONDS = 0.25
 
 
-@click.command("register", help=REGISTER_HELP, short_help="Hold boards by SSH, offered at a tracker.")
+@click.command("register", help=REGISTER_HELP, short_help="Hold boards by SSH or adb, offered at a tracker.")
 @click.argument("devices", nargs=-1, required=True, metavar="DEVICE...")
 @click.option(
     "--tracker", default="127.0.0.1:9190", show_default=True, metavar="HOST:PORT", help="Offer them there."

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 BENCH_HELP = """Estimate what one inference costs on the emulated board, or measure it on a board.
 
-On a board (ssh://, rpc://, tracker://) it is measured, with what speaks against the
+On a board (ssh://, adb://, rpc://, tracker://) it is measured, with what speaks against the
 figure (docs/measuring.md). On the emulated board, kernel by kernel:
 instructions and cache misses are counted, exactly and repeatably; cycles and
 milliseconds are estimated from them, with the model's known error beside

@@ -24,7 +24,7 @@ from compile.tuning.workers import end_pool, failure_of, worker_pool
 from targets.cores import Core
 from targets.errors import DeviceError, LostError
 from targets.place import Place, answers
-from targets.ssh.board import SshBoard
+from targets.shell.board import ShellBoard
 from targets.tracker import Tracker
 
 LOSSES = 3
@@ -37,8 +37,8 @@ TURN_SECONDS = 5.0
 JOIN_SECONDS = 1.0
 LOADING = "loading it"
 
-Boards: TypeAlias = Place | Tracker | SshBoard
-"""One board, those of a tracker's key, or one over SSH, which is connected to when it is asked for."""
+Boards: TypeAlias = Place | Tracker | ShellBoard
+"""One board, those of a tracker's key, or one with a shell, which is connected to when it is asked for."""
 
 log = logging.getLogger(__name__)
 

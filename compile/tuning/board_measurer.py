@@ -30,7 +30,7 @@ from compile.tuning.workers import end_pool, failure_of, worker_pool
 from targets.cores import Core
 from targets.errors import DeviceError, UserError
 from targets.place import Place
-from targets.ssh.board import SshBoard
+from targets.shell.board import ShellBoard
 
 BUILD_SECONDS = 1.0
 """What building a candidate takes a CPU, about."""
@@ -102,7 +102,7 @@ class BoardMeasurer:
         """Kill what runs; the boards see that their client is gone."""
         if self._session is not None:
             self._session.end()
-        if isinstance(self.places, SshBoard):
+        if isinstance(self.places, ShellBoard):
             self.places.close()
 
 

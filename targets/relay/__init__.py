@@ -1,1 +1,1 @@
-"""Boards over SSH offered at a tracker, through ports of this machine."""
+"""Boards over SSH and adb offered at a tracker, through ports of this machine."""

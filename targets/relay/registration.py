@@ -29,7 +29,7 @@ OVER = (DRAINED, ENDED)
 
 
 class Board(Protocol):
-    """A board that is reached by a link of its own, such as `targets.ssh.board.SshBoard`: entered, and
+    """A board that is reached by a link of its own, such as `targets.shell.board.ShellBoard`: entered, and
     entered anew when the link was lost.
     """
 
@@ -91,8 +91,8 @@ def _linked(spec: str) -> Board:
     found = find_boards(spec)
     if found is None or isinstance(found, Place | Tracker):
         raise UserError(
-            f"{spec!r} is not reached by SSH: register takes ssh://USER@HOST, or such a board's name in "
-            "boards.toml. An agent that listens offers itself: `board serve --tracker`"
+            f"{spec!r} is not reached by SSH or adb: register takes ssh://USER@HOST, adb://SERIAL, or such a "
+            "board's name in boards.toml. An agent that listens offers itself: `board serve --tracker`"
         )
     return found
 

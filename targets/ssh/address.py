@@ -9,8 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from targets.cores import Core
 from targets.errors import UserError
+from targets.shell.address import ShellAddress
 from targets.user_boards import UserBoard
 
 CONNECT_SECONDS = 10
@@ -24,18 +24,12 @@ _FORM = re.compile(
 
 
 @dataclass(frozen=True)
-class SshAddress:
+class SshAddress(ShellAddress):
     """A board and the ways of ssh to it."""
 
-    spec: str
-    """As the user names it."""
-    destination: str
     port: int | None = None
-    core: Core | None = None
     key: Path | None = None
     config: Path | None = None
-    prefix: tuple[str, ...] = ()
-    """The words before the agent's command on the board."""
 
     def command(self, control: Path, *options: str) -> list[str]:
         """ssh with such options, through the control socket; the remote command follows."""
@@ -77,4 +71,6 @@ def parse_address(spec: str, board: UserBoard | None = None, name: str = "") -> 
     host = found["host"].strip("[]")
     destination = f"{found['user']}@{host}" if found["user"] else host
     board = board or UserBoard(spec)
-    return SshAddress(name or spec, destination, port, board.core, board.key, board.ssh_config, board.prefix)
+    return SshAddress(
+        name or spec, destination, board.core, board.prefix, port=port, key=board.key, config=board.ssh_config
+    )

@@ -1,15 +1,12 @@
-"""What ssh and the board's shell say when something is wrong, and what to do: rows of words and ours."""
+"""What ssh, and a board that it reaches, say when something is wrong, and what to do."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-
 from targets.errors import DeviceError, LostError
-from targets.ssh.address import SshAddress
+from targets.shell.failures import SHELL, Rows
 
 # Of OpenSSH's client, 8.4 to 9.2; the first that is found holds.
-_LINK: tuple[tuple[str, type[DeviceError], str], ...] = (
+LINK: Rows = (
     (
         r"REMOTE HOST IDENTIFICATION HAS CHANGED|Host key for .* has changed",
         DeviceError,
@@ -41,36 +38,11 @@ _LINK: tuple[tuple[str, type[DeviceError], str], ...] = (
      "cannot be reached with this configuration: {said}"),
 )  # fmt: skip
 
-_BOARD: tuple[tuple[str, type[DeviceError], str], ...] = (
-    (r"No space left|Disk quota", DeviceError, "has no room for the agent in ~/.cache: free some"),
-    (r"Read-only file system|cannot create directory|can't create|Permission denied", DeviceError,
-     "cannot store the agent in ~/.cache ({said})"),
+# What a board without our own C library says, beside what every board does.
+BOARD: Rows = (
+    *SHELL,
     (r"GLIBC_[\d.]+' not found", DeviceError,
      "has too old a C library ({said}): the agent needs glibc 2.28 or newer (Debian 10)"),
-    (r"Exec format error|cannot execute binary|ELF: not found|Syntax error|not executable", DeviceError,
-     "cannot run a program for 64-bit ARM ({said})"),
     (r"not found|No such file|ld-linux", DeviceError,
      "cannot start the agent ({said}): it needs glibc (not musl) 2.28 or newer, and the words of `prefix`"),
 )  # fmt: skip
-
-
-def explain_link(address: SshAddress, said: Iterable[str]) -> DeviceError:
-    """Why ssh ended."""
-    return _explain(address, list(said), _LINK, "ended the SSH link")
-
-
-def explain_board(address: SshAddress, said: Iterable[str], doing: str) -> DeviceError:
-    """Why a script on the board failed."""
-    return _explain(address, list(said), _BOARD, f"failed while {doing}")
-
-
-def _explain(
-    address: SshAddress, said: list[str], rows: tuple[tuple[str, type[DeviceError], str], ...], otherwise: str
-) -> DeviceError:
-    for pattern, error, words in rows:
-        line = next((line for line in said if re.search(pattern, line)), None)
-        if line is not None:
-            text = words.replace("DESTINATION", address.destination)
-            text = text.replace("HOST", address.destination.rpartition("@")[2])
-            return error(f"{address.spec} {text.replace('{said}', line)}")
-    return LostError(f"{address.spec} {otherwise}: {said[-1] if said else 'it said nothing'}")

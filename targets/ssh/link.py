@@ -1,114 +1,54 @@
-"""One authenticated connection of OpenSSH's client to a board, for commands and forwarded ports."""
+"""One authenticated connection of OpenSSH's client to a board."""
 
 from __future__ import annotations
 
-import os
-import select
-import shutil
 import subprocess
-import tempfile
-import time
-from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import IO
 
-from targets.agent_lines import AgentLines
-from targets.errors import LostError
+from targets.agent.build import build_agent
+from targets.shell.kit import PROGRAM, Kit
+from targets.shell.link import SILENCE_SECONDS, ShellLink, start_process
+from targets.shell.scripts import HOLD, take
 from targets.ssh.address import CONNECT_SECONDS, SshAddress, has_terminal
-from targets.ssh.failures import explain_board, explain_link
-from targets.ssh.scripts import HOLD, READY
+from targets.ssh.failures import BOARD, LINK
 
 PROMPT_SECONDS = 120.0
 """For all of connecting: somebody may have to type a password."""
-STOP_SECONDS = 5.0
-SILENCE_SECONDS = 60.0
-"""The longest that an upload may stand still, or a script take."""
-_LONGEST_PATH = 60
-"""Of the folder above ours: a path to a socket has 104 bytes at most, of which our folder and ssh take 41."""
-_CHUNK = 1 << 16
+OWN_FAILURE = 255
+"""What ssh itself ends with when it fails."""
 
 
-class SshLink:
-    """A connection, as long as its context lasts; it ends with this process, too.
+class SshLink(ShellLink):
+    """See `ShellLink`: a master of ssh, and its control socket."""
 
-    Raises (on entering) UserError where there is no ssh, DeviceError where the board is not reached.
-    """
+    scheme = "SSH"
+    folder_there = '"${XDG_CACHE_HOME:-$HOME/.cache}/armature"'
+    folder_for_people = "~/.cache"
+    link_rows, board_rows = LINK, BOARD
 
     def __init__(self, address: SshAddress) -> None:
-        self.address = address
-        self.folder = Path()
-        self._master: subprocess.Popen[str] | None = None
-        self._words: AgentLines | None = None
+        super().__init__(address)
+        self._ssh = address
 
     @property
-    def is_up(self) -> bool:
-        """Whether ssh still runs."""
-        return self._master is not None and self._master.poll() is None
+    def patience(self) -> float:
+        return PROMPT_SECONDS if has_terminal() else 3 * CONNECT_SECONDS
 
-    def __enter__(self) -> SshLink:
-        # Its own folder, which nobody else may enter: the sockets in it need no password.
-        parent = tempfile.gettempdir()
-        self.folder = Path(
-            tempfile.mkdtemp(prefix="armature-ssh-", dir=parent if len(parent) < _LONGEST_PATH else "/tmp")
-        )
-        try:
-            self._connect()
-        except BaseException:
-            self.close()
-            raise
-        return self
+    def kit(self) -> Kit:
+        """The agent alone: the board has glibc."""
+        return Kit({PROGRAM: build_agent()})
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End it, and what runs over it."""
-        if self._master is not None:
-            self._master.terminate()  # by itself it would wait for all that was forwarded to be closed
-            end_process(self._master)
-        if self._words is not None:
-            self._words.join(STOP_SECONDS)
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def lost(self, doing: str) -> LostError:
-        """What to raise when the link was found dead."""
-        return LostError(f"{self.address.spec} is gone: the link was lost while {doing}")
-
-    def start(self, script: str) -> subprocess.Popen[str]:
-        """Run a script on the board, with pipes to it."""
-        return start_process([*self.address.command(self._control), script])
-
-    def run(self, script: str, doing: str, data: bytes = b"") -> str:
-        """What a script answers to the data. DeviceError when it fails or stands still."""
-        with subprocess.Popen(
-            [*self.address.command(self._control), script],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        ) as process:
-            try:
-                output, errors = self._exchange(process, data, doing)
-            except BaseException:
-                process.kill()
-                raise
-        if process.returncode == 255 or not self.is_up:  # ssh's own
-            raise self.lost(doing)
-        if process.returncode != 0:
-            raise explain_board(self.address, _lines(errors), doing)
-        return output.decode(errors="replace")
+    def store(self, kit: Kit) -> None:
+        """Through standard input."""
+        self.run(take(self.folder_there, kit), "taking the agent there", kit.files[PROGRAM].read_bytes())
 
     def forward(self, port: int, name: str) -> Path:
-        """A socket here that leads to a port of the board's loopback."""
+        """See `ShellLink.forward`."""
         path = self.folder / name
         path.unlink(missing_ok=True)
         options = ("-O", "forward", "-L", f"{path}:127.0.0.1:{port}")
         done = subprocess.run(
-            self.address.command(self._control, *options),
+            self._ssh.command(self._control, *options),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -116,92 +56,19 @@ class SshLink:
             timeout=SILENCE_SECONDS,
         )
         if done.returncode != 0:
-            raise explain_link(self.address, done.stderr.splitlines())
+            raise self.explain_link(done.stderr.splitlines())
         return path
 
     @property
     def _control(self) -> Path:
         return self.folder / "c"
 
-    def _connect(self) -> None:
-        command = [*self.address.command(self._control, "-M"), HOLD]
-        self._master = start_process(command, own_session=not has_terminal())  # it may ask for a password
-        assert self._master.stdout is not None and self._master.stderr is not None
-        self._words = AgentLines(self.address.spec, self._master.stderr)
-        end = time.monotonic() + (PROMPT_SECONDS if has_terminal() else 3 * CONNECT_SECONDS)
-        while (line := read_line(self._master.stdout, end - time.monotonic())) != READY:
-            if line is None:  # it ended, or says nothing
-                self._words.join(0.5)
-                raise explain_link(self.address, self._words.lines or ["it did not answer: timed out"])
+    def _words_for(self, script: str) -> list[str]:
+        return [*self._ssh.command(self._control), script]
 
-    def _exchange(self, process: subprocess.Popen[bytes], data: bytes, doing: str) -> tuple[bytes, bytes]:
-        """Write the data and read both outputs, as long as something moves."""
-        assert process.stdin and process.stdout and process.stderr
-        os.set_blocking(process.stdin.fileno(), False)
-        got: dict[IO[bytes], bytes] = {process.stdout: b"", process.stderr: b""}
-        rest, open_ends = memoryview(data), set(got)
-        while open_ends:
-            writers = [process.stdin] if not process.stdin.closed else []
-            readable, writable, _ = select.select(list(open_ends), writers, [], SILENCE_SECONDS)
-            if not readable and not writable:
-                raise self.lost(doing)
-            for stream in readable:
-                more = os.read(stream.fileno(), _CHUNK)
-                got[stream] += more
-                if not more:
-                    open_ends.discard(stream)
-            if writable:
-                with suppress(BlockingIOError):
-                    try:
-                        rest = rest[os.write(process.stdin.fileno(), rest[:_CHUNK]) :]
-                    except BrokenPipeError:
-                        rest = rest[:0]
-                if not rest:
-                    with suppress(BrokenPipeError):
-                        process.stdin.close()
-        return got[process.stdout], got[process.stderr]
+    def _is_cut(self, process: subprocess.Popen[bytes]) -> bool:
+        return process.returncode == OWN_FAILURE or not self.is_up
 
-
-def start_process(command: Iterable[str], own_session: bool = True) -> subprocess.Popen[str]:
-    """A process with pipes; one in its own session is not ended by Ctrl-C here, and has no terminal."""
-    return subprocess.Popen(
-        list(command),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        start_new_session=own_session,
-    )
-
-
-def end_process(process: subprocess.Popen[str]) -> None:
-    """Close its input, which ends it, or kill it."""
-    assert process.stdin is not None and process.stdout is not None
-    with suppress(BrokenPipeError):
-        process.stdin.close()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    process.stdout.close()
-
-
-def read_line(stream: IO[str], seconds: float) -> str | None:
-    """The next line, without its end; None at the end, or where there is none in time.
-
-    The stream must be read by nothing else: what it holds beyond the line is not seen by `select`.
-    """
-    line = b""
-    end = time.monotonic() + seconds
-    while select.select([stream], [], [], max(0.0, end - time.monotonic()))[0]:
-        letter = os.read(stream.fileno(), 1)
-        if letter in (b"", b"\n"):
-            return line.decode(errors="replace").strip() if letter else None
-        line += letter
-    return None
-
-
-def _lines(text: bytes) -> list[str]:
-    return [line.strip() for line in text.decode(errors="replace").splitlines() if line.strip()]
+    def _hold(self) -> subprocess.Popen[str]:
+        command = [*self._ssh.command(self._control, "-M"), HOLD]
+        return start_process(command, own_session=not has_terminal())  # it may ask for a password

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Armature, document
-from tests.targets.sshd import SSHD, Sshd, wait_until
+from tests.targets.board_folder import wait_until
+from tests.targets.sshd import SSHD, Sshd
 
 pytestmark = [
     pytest.mark.emulator,

@@ -11,18 +11,16 @@ import getpass
 import os
 import signal
 import socket
-import stat
 import subprocess
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 from targets.emulated.board import DECLARED, find_qemu, find_sysroot
+from tests.targets.board_folder import BoardFolder, wait_until
 
 SSHD = Path("/usr/sbin/sshd")
-UNAME = '#!/bin/sh\n[ "$1" = -m ] && { echo aarch64; exit; }\nexec /usr/bin/uname "$@"\n'
 
 
 def make_key(path: Path) -> Path:
@@ -30,17 +28,16 @@ def make_key(path: Path) -> Path:
     return path
 
 
-class Sshd:
+class Sshd(BoardFolder):
     """The server, and what a client needs: `config` for ssh, and `boards.toml` with the board `pi`."""
 
+    name = "pi"
+
     def __init__(self, folder: Path, address: str = "127.0.0.1", wrap: tuple[str, ...] = ()) -> None:
-        self.folder, self._wrap, self.address = folder, wrap, address
-        self.home = folder / "home"
-        for each in (self.home, folder / "bin", folder / "config"):
-            each.mkdir(parents=True)
+        super().__init__(folder)
+        self._wrap, self.address = wrap, address
         self.key, self.host_key = make_key(folder / "user_key"), make_key(folder / "host_key")
         (folder / "authorized_keys").write_text(self.key.with_suffix(".pub").read_text())
-        self.write_program("uname", UNAME)
         with socket.socket() as any_socket:
             any_socket.bind(("127.0.0.1", 0))
             self.port = int(any_socket.getsockname()[1])
@@ -62,11 +59,6 @@ class Sshd:
     @property
     def spec(self) -> str:
         return f"ssh://{getpass.getuser()}@{self.address}:{self.port}"
-
-    def write_program(self, name: str, text: str) -> None:
-        path = self.folder / "bin" / name
-        path.write_text(text)
-        path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
     def write_command(self, before: str = "") -> None:
         """What every session runs: the asked command, in the board's home."""
@@ -108,29 +100,12 @@ class Sshd:
             return psutil.Process(self.process.pid).children()
         return []
 
-    def on_board(self) -> list[psutil.Process]:
-        """What runs in the board's home, or from it."""
-        found = []
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                if str(self.home) in " ".join(process.cmdline()) or process.cwd().startswith(str(self.home)):
-                    found.append(process)
-        return found
-
     def cut(self) -> None:
         """End all connections, and nothing else."""
         for session in self.sessions():
             for each in [*session.children(), session]:
                 if "sshd" in each.name():
                     each.kill()
-
-    def agents(self) -> list[psutil.Process]:
-        """The agents there, without the shells that started them."""
-        return [each for each in self.on_board() if "qemu" in each.name() and "serve" in each.cmdline()]
-
-    def files(self) -> list[str]:
-        """What lies on the board."""
-        return sorted(str(path.relative_to(self.home)) for path in self.home.rglob("*") if path.is_file())
 
     def stop(self) -> None:
         for each in [*self.sessions(), *self.on_board()]:
@@ -139,9 +114,3 @@ class Sshd:
         with suppress(ProcessLookupError):
             os.kill(self.process.pid, signal.SIGKILL)
         self.process.wait()
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    from tests.tuning.farm import wait_until
-
-    wait_until(condition, seconds)

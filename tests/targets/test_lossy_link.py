@@ -13,7 +13,8 @@ import pytest
 
 from targets.device import open_device
 from tests.targets import lossy
-from tests.targets.sshd import SSHD, Sshd, wait_until
+from tests.targets.board_folder import wait_until
+from tests.targets.sshd import SSHD, Sshd
 from tests.targets.test_ssh import ip
 
 ONE_WAY, LOST = 0.1, 0.05

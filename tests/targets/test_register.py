@@ -27,7 +27,8 @@ from targets.place import Place, ask, greet
 from targets.relay.registration import check_key, find_linked
 from targets.relay.relay import MOST_CLIENTS
 from targets.tracker import Tracker
-from tests.targets.sshd import SSHD, Sshd, wait_until
+from tests.targets.board_folder import wait_until
+from tests.targets.sshd import SSHD, Sshd
 from tests.targets.test_token import TOKEN, token_file
 from tests.tuning.farm import Process, free_port
 

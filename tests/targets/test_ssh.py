@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -20,9 +18,9 @@ import pytest
 
 from targets.device import find_boards, open_device
 from targets.errors import DeviceError, LostError
-from targets.ssh import board as ssh_board
-from targets.ssh.board import SshBoard
-from tests.targets.sshd import SSHD, Sshd, make_key, wait_until
+from targets.shell.board import ShellBoard
+from tests.targets.board_folder import wait_until
+from tests.targets.sshd import SSHD, Sshd, make_key
 
 pytestmark = [
     pytest.mark.emulator,
@@ -40,14 +38,10 @@ def sshd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sshd]:
     server.stop()
 
 
-def board(name: str = "pi") -> SshBoard:
+def board(name: str = "pi") -> ShellBoard:
     found = find_boards(name)
-    assert isinstance(found, SshBoard)
+    assert isinstance(found, ShellBoard)
     return found
-
-
-def nothing_runs(server: Sshd) -> bool:
-    return server.on_board() == [] and not list(server.home.rglob("work-*"))
 
 
 # -- as it should be
@@ -63,20 +57,20 @@ def test_board_is_used_and_left_clean(
         assert device.features == {"crc"}
         got = device.load(tiny_library).run(*tiny_inputs)
         np.testing.assert_allclose(got[0], tiny_outputs[0], rtol=1e-6)
-    wait_until(lambda: nothing_runs(sshd))
+    wait_until(lambda: sshd.is_clean())
     (program,) = sshd.files()
     assert program.endswith("/run")
     copied = (sshd.home / program).stat().st_mtime_ns
     with open_device("pi"):  # not taken there again
         assert [name for name in sshd.files() if name.endswith("/run")] == [program]
         assert (sshd.home / program).stat().st_mtime_ns == copied
-    wait_until(lambda: nothing_runs(sshd))
+    wait_until(lambda: sshd.is_clean())
 
 
 def test_no_port_of_the_board_is_open_to_its_other_users(sshd: Sshd) -> None:
     import socket
 
-    with SshBoard(board().address) as opened:
+    with board() as opened:
         (agent,) = sshd.agents()
         (door,) = [each for each in agent.net_connections() if each.status == "LISTEN"]
         assert door.laddr.ip == "127.0.0.1"
@@ -86,19 +80,6 @@ def test_no_port_of_the_board_is_open_to_its_other_users(sshd: Sshd) -> None:
                 assert stranger.recv(1) == b""
         assert Path(opened.place.host).parent.stat().st_mode & 0o077 == 0
         assert not any(opened.place.token in " ".join(each.cmdline()) for each in sshd.on_board())
-
-
-def test_facts_of_a_board() -> None:
-    from targets.ssh.scripts import parse_facts
-
-    text = "system Linux\nmachine aarch64\nfree /dev/root 100 50 4096 51% /\n"
-    for part in ("0xd03", "0xd03", "0xd08"):
-        text += f"cpuinfo CPU implementer : 0x41\ncpuinfo CPU part : {part}\n"
-    facts = parse_facts("Welcome!\n" + text + "khz 1400000\nkhz 1800000\nmemory MemTotal: 3971072 kB\nend\n")
-    assert facts is not None
-    assert facts.description == "aarch64 board with 2 x cortex-a53, 1 x cortex-a72 at up to 1.8 GHz, 3.8 GiB"
-    assert (facts.free_kib, facts.has_agent) == (4096, False)
-    assert parse_facts(text) is None
 
 
 # -- what cannot be reached
@@ -140,13 +121,13 @@ def test_board_without_its_c_library_is_told(sshd: Sshd) -> None:
     qemu = shutil.which("qemu-aarch64")
     sshd.write_board(prefix=f"{qemu} -L {sshd.folder}")
     fails(DeviceError, r"cannot start the agent \(.*ld-linux-aarch64.*glibc \(not musl\) 2\.28")
-    assert nothing_runs(sshd)
+    assert sshd.is_clean()
 
 
 def test_program_of_another_machine_is_told(sshd: Sshd) -> None:
     sshd.write_board(prefix="")  # this machine's kernel meets an ARM program
     fails(DeviceError, r"cannot run a program for 64-bit ARM|cannot start the agent")
-    assert nothing_runs(sshd)
+    assert sshd.is_clean()
 
 
 def test_too_old_c_library_is_told(sshd: Sshd) -> None:
@@ -209,105 +190,9 @@ def test_link_that_is_cut_is_told_and_the_agent_ends(
         sshd.cut()
         with pytest.raises(LostError, match="link was lost while running the network"):
             program.run(*tiny_inputs)
-        wait_until(lambda: nothing_runs(sshd))
+        wait_until(lambda: sshd.is_clean())
     with open_device("pi") as device:  # and it is back
         device.load(tiny_library).run(*tiny_inputs)
-
-
-def test_agent_that_is_killed_is_told_and_is_back(
-    sshd: Sshd, tiny_library: Path, tiny_inputs: Arrays
-) -> None:
-    with open_device("pi") as device:
-        program = device.load(tiny_library)
-        for agent in sshd.agents():
-            with suppress(Exception):
-                agent.kill()
-        with pytest.raises(LostError, match="link was lost while running the network"):
-            program.run(*tiny_inputs)
-    assert nothing_runs(sshd)
-    with open_device("pi") as device:
-        device.load(tiny_library).run(*tiny_inputs)
-
-
-@pytest.mark.usefixtures("sshd")
-def test_crash_of_a_library_is_told(tmp_path: Path) -> None:
-    from tests.targets.test_devices import bad_library
-
-    library = bad_library(tmp_path, "*(volatile int*)0 = 1;")
-    with (
-        pytest.raises(DeviceError, match="the library crashed on pi: SIGSEGV"),
-        open_device("pi") as device,
-    ):
-        device.load(library)
-
-
-def test_two_hosts_take_turns(
-    sshd: Sshd, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    first, second = SshBoard(board().address), SshBoard(board().address)
-    got: list[str] = []
-
-    def wait() -> None:
-        with second:
-            got.append(second.facts.machine if second.facts else "")
-
-    with caplog.at_level(logging.WARNING), first:
-        waiter = threading.Thread(target=wait)
-        waiter.start()
-        wait_until(lambda: "held by another host: waiting: 1 before" in caplog.text)
-        assert got == []
-    waiter.join(20)
-    assert got == ["aarch64"]
-    monkeypatch.setattr(ssh_board, "START_SECONDS", 2.0)
-    with first, pytest.raises(LostError, match="was not free in 2 s: 1 before us"):
-        second.__enter__()
-    wait_until(lambda: nothing_runs(sshd))
-
-
-def test_search_gets_its_board_back(sshd: Sshd) -> None:
-    from targets.place import answers
-
-    lane = board()
-    try:
-        place = lane.request()
-        assert (lane.count(), str(place)) == (1, "pi")
-        assert answers(place, 5)
-        for agent in sshd.agents():
-            agent.kill()
-        wait_until(lambda: not lane.is_up)
-        assert not answers(place, 1)
-        again = lane.request()
-        assert answers(again, 5)
-        assert again.token == place.token
-    finally:
-        lane.close()
-    assert nothing_runs(sshd)
-
-
-HOLDS_A_BOARD = """
-import sys, time
-from targets.device import open_device
-with open_device("pi") as device:
-    print("ready", flush=True)
-    time.sleep(60)
-"""
-
-
-def test_nothing_outlives_this_program(sshd: Sshd, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)}
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDS_A_BOARD],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=environment,
-    )
-    assert holder.stdout is not None and holder.stdout.readline() == "ready\n"
-    assert sshd.agents() != []
-    holder.kill()
-    holder.wait(20)
-    holder.stdout.close()
-    wait_until(lambda: nothing_runs(sshd) and sshd.sessions() == [])
 
 
 @pytest.mark.usefixtures("sshd")
@@ -325,12 +210,12 @@ def test_sockets_fit_whatever_the_temporary_folder(monkeypatch: pytest.MonkeyPat
 @pytest.mark.slow
 def test_half_open_link_ends_the_agent(sshd: Sshd) -> None:
     """This host freezes: nothing is closed, and nothing is said."""
-    with SshBoard(board().address) as opened:
-        master = opened._link._master  # type: ignore[union-attr]
+    with board() as opened:
+        master = opened.link._master
         assert master is not None
         os.kill(master.pid, signal.SIGSTOP)
         try:
-            wait_until(lambda: nothing_runs(sshd), 60)
+            wait_until(lambda: sshd.is_clean(), 60)
         finally:
             os.kill(master.pid, signal.SIGCONT)
 

@@ -9,8 +9,8 @@ import pytest
 from targets.device import find_boards, open_device
 from targets.errors import UserError
 from targets.place import Place
-from targets.ssh.address import parse_address
-from targets.ssh.board import SshBoard
+from targets.shell.board import ShellBoard
+from targets.ssh.address import SshAddress, parse_address
 from targets.tracker import Tracker
 from targets.user_boards import find_user_board, user_board_names
 
@@ -47,8 +47,9 @@ def test_board_over_ssh(folder: Path) -> None:
         """,
     )
     found = find_boards("pi")
-    assert isinstance(found, SshBoard)
+    assert isinstance(found, ShellBoard)
     address = found.address
+    assert isinstance(address, SshAddress)
     assert (address.spec, address.destination, address.port) == ("pi", "me@pi.local", 2222)
     assert address.prefix == ("taskset", "-c", "2-3")
     assert address.core is not None and address.core.name == "cortex-a72"

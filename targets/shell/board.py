@@ -1,9 +1,8 @@
-"""A board over SSH: what it is, the agent taken there once and started, and a socket that leads to it."""
+"""A board with a shell: what it is, the agent taken there once and started, and a socket that leads to it."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
 import re
 import secrets
@@ -14,16 +13,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
 
-from targets.agent.build import build_agent
 from targets.agent_lines import AgentLines
 from targets.cores import Core, find_core
 from targets.errors import DeviceError, LostError, UserError
 from targets.place import Place
 from targets.rpc import RpcDevice, connect_place
-from targets.ssh.address import SshAddress
-from targets.ssh.failures import explain_board
-from targets.ssh.link import STOP_SECONDS, SshLink, end_process, read_line
-from targets.ssh.scripts import Facts, parse_facts, probe, start, take
+from targets.shell.address import ShellAddress
+from targets.shell.kit import Kit
+from targets.shell.link import STOP_SECONDS, ShellLink, end_process, read_line
+from targets.shell.scripts import Facts, parse_facts, probe, start
 
 START_SECONDS = 60.0
 """For the agent to start, and for other hosts' agents to leave the board."""
@@ -35,27 +33,25 @@ MARGIN_KIB = 64 * 1024
 log = logging.getLogger(__name__)
 
 
-class SshBoard:
+class ShellBoard:
     """The agent on a board; a context manager, which can be entered anew when the link was lost.
 
     Raises (on entering) DeviceError where the board is not reached, cannot run the agent, or is not free.
     """
 
-    def __init__(self, address: SshAddress) -> None:
-        self.address = address
+    def __init__(self, link: ShellLink) -> None:
+        self.link = link
         self.facts: Facts | None = None
         self._token = secrets.token_hex(32)
-        self._link: SshLink | None = None
         self._agent: subprocess.Popen[str] | None = None
         self._words: AgentLines | None = None
         self._place: Place | None = None
 
-    def __enter__(self) -> SshBoard:
+    def __enter__(self) -> ShellBoard:
         try:
-            self._link = SshLink(self.address).__enter__()
-            digest = self._take_agent(self._link)
-            port = self._start_agent(self._link, digest)
-            socket = self._link.forward(port, "agent.sock")
+            self.link.__enter__()
+            port = self._start_agent(self._take_agent())
+            socket = self.link.forward(port, "agent.sock")
             self._place = Place(str(socket), 0, token=self._token, label=self.address.spec)
         except BaseException:
             self.close()
@@ -68,11 +64,14 @@ class SshBoard:
         self.close()
 
     @property
+    def address(self) -> ShellAddress:
+        """Which board it is."""
+        return self.link.address
+
+    @property
     def is_up(self) -> bool:
         """Whether the agent runs and is reached, as far as is known here."""
-        if self._link is None or self._agent is None:
-            return False
-        return self._link.is_up and self._agent.poll() is None
+        return self._agent is not None and self._agent.poll() is None and self.link.is_up
 
     @property
     def place(self) -> Place:
@@ -90,9 +89,8 @@ class SshBoard:
             end_process(self._agent)
         if self._words is not None:
             self._words.join(STOP_SECONDS)
-        if self._link is not None:
-            self._link.close()
-        self._link = self._agent = self._words = self._place = None
+        self.link.close()
+        self._agent = self._words = self._place = None
 
     # As targets.tracker.Tracker, for a search.
 
@@ -107,11 +105,10 @@ class SshBoard:
             self.__enter__()
         return self.place
 
-    def _take_agent(self, link: SshLink) -> str:
-        """Look at the board, and take the agent to it unless it is there; its digest."""
-        program = build_agent().read_bytes()
-        digest = hashlib.sha256(program).hexdigest()[:32]
-        facts = self.facts = parse_facts(link.run(probe(digest), "asking what it is"))
+    def _take_agent(self) -> Kit:
+        """Look at the board, and take the agent to it unless it is there."""
+        kit, folder = self.link.kit(), self.link.folder_there
+        facts = self.facts = parse_facts(self.link.run(probe(folder, kit.digest), "asking what it is"))
         if facts is None:
             raise DeviceError(f"{self.address.spec} has no POSIX shell, or it says things of its own")
         if facts.system != "Linux" or facts.machine not in ("aarch64", "arm64"):
@@ -120,20 +117,20 @@ class SshBoard:
                 "the agent is for 64-bit ARM Linux (aarch64)"
             )
         if facts.has_agent:
-            return digest
-        needed = len(program) // 1024 + MARGIN_KIB
+            return kit
+        needed = kit.kib + MARGIN_KIB
         if facts.free_kib is not None and facts.free_kib < needed:
             raise DeviceError(
                 f"{self.address.spec} has no room for the agent: {facts.free_kib // 1024} MiB are free "
-                f"in ~/.cache, {needed // 1024} are needed"
+                f"in {self.link.folder_for_people}, {needed // 1024} are needed"
             )
-        log.info("%s: taking the agent there (%d KiB)", self.address.spec, len(program) // 1024)
-        link.run(take(digest, len(program)), "taking the agent there", program)
-        return digest
+        log.info("%s: taking the agent there (%d KiB)", self.address.spec, kit.kib)
+        self.link.store(kit)
+        return kit
 
-    def _start_agent(self, link: SshLink, digest: str) -> int:
+    def _start_agent(self, kit: Kit) -> int:
         """The port on the board's loopback, once no other host's agent has the board."""
-        agent = self._agent = link.start(start(digest, self.address.prefix))
+        agent = self._agent = self.link.start(start(self.link.folder_there, kit, self.address.prefix))
         assert agent.stdout is not None and agent.stderr is not None and agent.stdin is not None
         self._words = AgentLines(self.address.spec, agent.stderr, self._hear)
         with suppress(BrokenPipeError):
@@ -149,15 +146,15 @@ class SshBoard:
         raise self._no_start(self._words.lines)
 
     def _no_start(self, said: list[str]) -> DeviceError:
-        if self._link is None or not self._link.is_up:
-            return LostError(f"{self.address.spec} is gone: the link was lost while starting the agent")
+        if not self.link.is_up:
+            return self.link.lost("starting the agent")
         waiting = [found for line in said if (found := re.search(r"waiting: (\d+) before", line))]
         if waiting and self.is_up:
             return LostError(
                 f"{self.address.spec} was not free in {START_SECONDS:g} s: {waiting[-1].group(1)} before us; "
                 "try again later"
             )
-        return explain_board(self.address, said, "starting the agent")
+        return self.link.explain_board(said, "starting the agent")
 
     def _hear(self, line: str) -> None:
         if "waiting:" in line:
@@ -174,12 +171,10 @@ def _beat(agent: subprocess.Popen[str]) -> None:
 
 
 @contextmanager
-def connect_ssh(address: SshAddress, session_timeout: float = 0.0) -> Iterator[RpcDevice]:
-    """The board as a device. Raises DeviceError as SshBoard does."""
-    with (
-        SshBoard(address) as board,
-        connect_place(address.spec, board.place, session_timeout, board.last_words) as device,
-    ):
+def connect_shell(board: ShellBoard, session_timeout: float = 0.0) -> Iterator[RpcDevice]:
+    """The board as a device. Raises DeviceError as ShellBoard does."""
+    address = board.address
+    with board, connect_place(address.spec, board.place, session_timeout, board.last_words) as device:
         assert board.facts is not None
         yield dataclasses.replace(
             device, description=board.facts.description, core=address.core or _only_core(board.facts)

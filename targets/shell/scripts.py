@@ -10,20 +10,22 @@ from collections import Counter
 from dataclasses import dataclass
 
 from targets.parts import core_name
+from targets.shell.kit import PROGRAM, Kit
 
 READY = "armature-ready"
-_FOLDER = 'd="${XDG_CACHE_HOME:-$HOME/.cache}/armature"'
+WHOLE = "whole"
+"""What is said to a shell that waits for files, once they are there."""
 
 HOLD = f"echo {READY}; exec cat"
 """Keeps the link up until its input ends."""
 
 
-def probe(digest: str) -> str:
-    """Says what the board is, `NAME VALUE` a line."""
+def probe(folder: str, digest: str) -> str:
+    """Says what the board is, `NAME VALUE` a line. The agents' `folder` there is in the shell's words."""
     return _sh(
-        f"{_FOLDER}; echo system $(uname -s); echo machine $(uname -m); "
+        f"d={folder}; echo system $(uname -s); echo machine $(uname -m); "
         'mkdir -p "$d" && echo free $(df -Pk "$d" | tail -n 1); '
-        f'test -x "$d/{digest}/run" && echo agent yes; '
+        f'test -x "$d/{digest}/{PROGRAM}" && echo agent yes; '
         "grep -E '^(CPU implementer|CPU part)' /proc/cpuinfo | tr '\\t' ' ' | sed 's/^/cpuinfo /'; "
         "for f in /sys/devices/system/cpu/cpu[0-9]*/cpufreq/cpuinfo_max_freq; "
         'do test -r "$f" && echo khz $(cat "$f"); done; '
@@ -48,26 +50,46 @@ def survey() -> str:
     )
 
 
-def take(digest: str, size: int) -> str:
+def take(folder: str, kit: Kit) -> str:
     """Stores standard input as the agent, whole or not at all: what is cut short leaves nothing."""
     return _sh(
-        f'{_FOLDER}; umask 077; mkdir -p "$d/{digest}" || exit 1; '
-        f'for n in "$d/{digest}"/.new-*; do kill -0 "${{n##*-}}" 2>/dev/null || rm -f "$n"; done; '
-        f'n="$d/{digest}/.new-$$"; '
+        f"d={folder}; {_clean(f'{kit.digest}/.new-', 'rm -f')}; umask 077; "
+        f'mkdir -p "$d/{kit.digest}" || exit 1; '
+        f'n="$d/{kit.digest}/.new-$$"; '
         "trap 'rm -f \"$n\"' EXIT; trap 'exit 1' HUP INT TERM; "
-        f'cat > "$n" && test $(wc -c < "$n") -eq {size} && chmod 700 "$n" && mv -f "$n" "$d/{digest}/run"'
+        f'cat > "$n" && test $(wc -c < "$n") -eq {kit.sizes[PROGRAM]} && chmod 700 "$n" && '
+        f'mv -f "$n" "$d/{kit.digest}/{PROGRAM}"'
     )
 
 
-def start(digest: str, prefix: tuple[str, ...]) -> str:
+def receive(folder: str, kit: Kit) -> str:
+    """Names a new folder for the kit's files, which is theirs once they are said to be there and are whole;
+    otherwise it is removed.
+    """
+    whole = " && ".join(f'test $(wc -c < "$n/{name}") -eq {size}' for name, size in kit.sizes.items())
+    return _sh(
+        f'd={folder}; {_clean(".new-", "rm -rf")}; umask 077; n="$d/.new-$$"; '
+        "trap 'rm -rf \"$n\"' EXIT; trap 'exit 1' HUP INT TERM; "
+        f'mkdir -p "$n" || exit 1; echo "$n"; read w && test "$w" = {WHOLE} || exit 1; '
+        f'{whole} && chmod 700 "$n"/* || exit 1; '
+        f'test -e "$d/{kit.digest}" || mv "$n" "$d/{kit.digest}"'
+    )
+
+
+def start(folder: str, kit: Kit, prefix: tuple[str, ...]) -> str:
     """Runs the agent in a folder that is gone afterwards, as are those of agents that were killed."""
     words = " ".join(shlex.quote(word) for word in prefix)
     return _sh(
-        f'{_FOLDER}; for w in "$d"/work-*; do kill -0 "${{w##*-}}" 2>/dev/null || rm -rf "$w"; done; '
+        f"d={folder}; {_clean('work-', 'rm -rf')}; "
         'w="$d/work-$$"; mkdir -m 700 "$w" || exit 1; trap "" HUP INT TERM; '
-        f'{words} "$d/{digest}/run" serve --with-stdin --take-turns --work-dir "$w"; '
+        f'{words} {kit.command(f"$d/{kit.digest}")} serve --with-stdin --take-turns --work-dir "$w"; '
         's=$?; rm -rf "$w"; exit $s'
     )
+
+
+def _clean(name: str, remove: str) -> str:
+    """Removes what shells that run no more have left; their number is the end of its name."""
+    return f'for n in "$d"/{name}*; do kill -0 "${{n##*-}}" 2>/dev/null || {remove} "$n"; done'
 
 
 def _sh(script: str) -> str:
