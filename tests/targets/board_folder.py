@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import stat
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import psutil
 
 UNAME = '#!/bin/sh\n[ "$1" = -m ] && { echo aarch64; exit; }\nexec /usr/bin/uname "$@"\n'
+
+
+class _Turn:
+    """This process's turn among those that test boards: an agent with --take-turns waits for all that are on
+    this machine, those of other tests' boards too.
+    """
+
+    def __init__(self) -> None:
+        self._holders: set[int] = set()
+        self._file: IO[str] | None = None
+
+    def take(self, holder: object) -> None:
+        if self._file is None:
+            self._file = (Path(tempfile.gettempdir()) / f"armature-test-boards-{os.getuid()}").open("w")
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+        self._holders.add(id(holder))
+
+    def leave(self, holder: object) -> None:
+        self._holders.discard(id(holder))
+        if not self._holders and self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+TURN = _Turn()
 
 
 class BoardFolder:
@@ -19,6 +48,7 @@ class BoardFolder:
     """In boards.toml."""
 
     def __init__(self, folder: Path) -> None:
+        TURN.take(self)
         self.folder, self.home = folder, folder / "home"
         for each in (self.home, folder / "bin", folder / "config"):
             each.mkdir(parents=True)

@@ -21,7 +21,7 @@ import pytest
 
 from targets.emulated.board import DECLARED, find_qemu
 from tests.targets import adbd
-from tests.targets.board_folder import BoardFolder
+from tests.targets.board_folder import TURN, BoardFolder
 
 ADB = shutil.which("adb")
 
@@ -92,6 +92,7 @@ class Phone(BoardFolder):
         for each in self.on_board():
             with suppress(psutil.Error):
                 each.kill()
+        TURN.leave(self)
 
     def sessions(self) -> list[str]:
         """What adb's server forwards."""

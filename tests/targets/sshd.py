@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from targets.emulated.board import DECLARED, find_qemu, find_sysroot
-from tests.targets.board_folder import BoardFolder, wait_until
+from tests.targets.board_folder import TURN, BoardFolder, wait_until
 
 SSHD = Path("/usr/sbin/sshd")
 
@@ -84,6 +84,7 @@ class Sshd(BoardFolder):
         self.known_hosts.write_text(f"[{self.address}]:{self.port} {public}" if host_key else "")
 
     def start(self) -> None:
+        TURN.take(self)
         with suppress(PermissionError):  # root's sshd wants it
             Path("/run/sshd").mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
@@ -114,3 +115,4 @@ class Sshd(BoardFolder):
         with suppress(ProcessLookupError):
             os.kill(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        TURN.leave(self)
