@@ -9,17 +9,19 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from targets.errors import UserError
 
 if TYPE_CHECKING:
     from tvm.target import Target
 
-AARCH64, X86_64 = "aarch64", "x86_64"
-"""Architectures, as LLVM and Linux call them."""
+AARCH64, ARMV7, X86_64 = "aarch64", "armv7a", "x86_64"
+"""Architectures, as LLVM calls them."""
 
 FEATURES = ("crc", "lse", "rdm", "fp16", "dotprod", "i8mm", "bf16", "sve", "sve2")
+FEATURES_32 = ("neon", "vfpv4", "idiva")
+"""Of 32-bit cores, as /proc/cpuinfo spells them; every 64-bit core has as much."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +31,9 @@ class Core:
     name: str
     llvm: str  # LLVM's -mcpu
     isa: str
-    features: frozenset[str]  # of FEATURES; of an x86-64, as /proc/cpuinfo spells them
+    features: frozenset[str]  # of FEATURES or FEATURES_32; of an x86-64, as /proc/cpuinfo spells them
     in_order: bool  # issue: IN or OUT of order in the table
-    fma_per_cycle: int  # 128-bit f32x4 FMLA
+    fma_per_cycle: float  # 128-bit f32x4 FMLA, or what it has instead
     l1d_kib: int
     l1d_ways: int
     l2_kib: int  # private, or shared by the pair or cluster
@@ -40,19 +42,15 @@ class Core:
     qemu: tuple[str, ...]  # qemu-user's -cpu, preferred first
     arch: str = AARCH64
     vector_bits: int = 128  # of the registers that kernels use
+    vector_registers: int = 32  # of so many bits
 
     def __str__(self) -> str:
         return self.name
 
     @property
-    def vector_registers(self) -> int:
-        """128-bit registers: v0 to v31 on every AArch64 core."""
-        return 32
-
-    @property
     def multiply_adds_per_cycle(self) -> int:
         """float32 multiply-adds at the peak."""
-        return self.fma_per_cycle * self.vector_lanes("float32")
+        return int(self.fma_per_cycle * self.vector_lanes("float32"))
 
     def vector_lanes(self, dtype: str) -> int:
         """Elements of `dtype` in one register: of 128 bits, 4 for float32, 16 for int8."""
@@ -65,8 +63,23 @@ class Core:
         """The TVM target that compiles for this core."""
         from tvm.target import Target  # here, because it takes seconds and the table does not need it
 
-        return Target({"kind": "llvm", "mtriple": f"{self.arch}-linux-gnu", "mcpu": self.llvm})
+        return Target(self.llvm_target(_TRIPLES[self.arch]))
 
+    def llvm_target(self, triple: str) -> dict[str, Any]:
+        """What TVM's target for this core says, on the platform that LLVM calls `triple`."""
+        described = {"kind": "llvm", "mtriple": triple, "mcpu": self.llvm}
+        return described | ({"mattr": list(_ATTRIBUTES[self.llvm])} if self.llvm in _ATTRIBUTES else {})
+
+
+_TRIPLES = {
+    AARCH64: "aarch64-linux-gnu",
+    ARMV7: "armv7a-linux-gnueabihf",
+    X86_64: "x86_64-linux-gnu",
+}
+_ATTRIBUTES = {"cortex-a7": ("-slowfpvfmx",)}
+"""By -mcpu, where LLVM would multiply and add apart: what A7 does twice as fast in one instruction, by the
+measurements named below.
+"""
 
 # Sets of features, named for the architecture (V8_4: as Neoverse V1 has it), and the two kinds of issue.
 NONE: frozenset[str] = frozenset()
@@ -74,6 +87,8 @@ V8_0 = NONE | {"crc"}
 V8_2 = V8_0 | {"lse", "rdm", "fp16", "dotprod"}
 V8_4 = V8_2 | {"i8mm", "bf16", "sve"}
 V9 = V8_4 | {"sve2"}
+VFP3 = NONE | {"neon"}
+VFP4 = VFP3 | {"vfpv4", "idiva"}
 IN, OUT = True, False
 
 # QEMU models, named for the first. QEMU 7.2 knows A35, A53, A57, A72, A76, N1 and max; the others came later.
@@ -88,6 +103,12 @@ A710 = ("cortex-a710", "max")
 N1 = ("neoverse-n1", "cortex-a76")
 N2 = ("neoverse-n2", "cortex-a710", "max")
 V1 = ("neoverse-v1", "max")
+A7 = ("cortex-a7", "cortex-a15")
+A9 = ("cortex-a9",)
+A15 = ("cortex-a15", "cortex-a7")
+
+Q16 = (ARMV7, 128, 16)
+"""What 32-bit cores have at the end of their rows: q0 to q15."""
 
 # Why A76 to A78C have neoverse-n1 as -mcpu: LLVM 22 schedules them as A57s (llvm-project pull request 211209
 # mends that later), with 64-bit vector pipes. The N1 has a model of its own, with A76's 128-bit pipes, and
@@ -97,13 +118,14 @@ V1 = ("neoverse-v1", "max")
 # FMA per cycle: "ASIMD FP multiply accumulate, Q-form" in Arm's Software Optimization Guides, section 3, as
 # LLVM's scheduling models of those guides have it: two 64-bit pipes up to A75 (8 flops a cycle measured on
 # A72) and in A65, one 128-bit in A320, two from A76 and in A510 and A520 (shared by a pair of cores), four in
-# X and V cores, six in X925 (Arm Client Tech Day 2024).
+# X and V cores, six in X925 (Arm Client Tech Day 2024). With 32 bits, as measured: 2, 4 and 8 flops a
+# cycle on A7, A9 and A15, fused or not (VFP Benchmark, wlog.flatlib.jp, 2014/02/14).
 #
 # Caches: Arm's Technical Reference Manuals, "L1 memory system" and "L2 memory system"; where a size is the
 # chip maker's choice, that of the chips named above the rows. Read in the manual: A35 (100236 A7.1), A55
 # (100442 A6.1, A7.1), A72 (100095 7.1), A73 (100048 6.1, 7.1), A76 (100798 A6.1); as QEMU's
 # target/arm/tcg/cpu64.c quotes it: A76, A78AE, A710, N1, N2, V1. Taken from the nearest relative: L2 ways of
-# A65, A320, A510 and A520, both caches of N3 and V3.
+# A65, A320, A510 and A520, both caches of N3 and V3. No manual was at hand for 32 bits; A17's FMA is A15's.
 #
 # fmt: off
 CORES: tuple[Core, ...] = (
@@ -156,6 +178,12 @@ CORES: tuple[Core, ...] = (
     Core("neoverse-v2",   "neoverse-v2",   "armv9-a",   V9,   OUT, 4, 64, 4,  2048, 8,  "cortex-x3",   A710),
     Core("neoverse-v3",   "neoverse-v3",   "armv9.2-a", V9,   OUT, 4, 64, 4,  2048, 8,  "neoverse-v2", A710),
     Core("neoverse-v3ae", "neoverse-v3ae", "armv9.2-a", V9,   OUT, 4, 64, 4,  2048, 8,  "neoverse-v3", A710),
+
+    # 32 bits: Raspberry Pi 2 (A7); i.MX 6 (A9); Tegra K1 and Exynos 5422 (A15); RK3288 (A17).
+    Core("cortex-a7",    "cortex-a7",     "armv7-a", VFP4, IN, .25, 32, 4, 512,  8,  None,         A7,  *Q16),
+    Core("cortex-a9",    "cortex-a9",     "armv7-a", VFP3, OUT, .5, 32, 4, 1024, 16, None,         A9,  *Q16),
+    Core("cortex-a15",   "cortex-a15",    "armv7-a", VFP4, OUT, 1,  32, 2, 2048, 16, None,         A15, *Q16),
+    Core("cortex-a17",   "cortex-a17",    "armv7-a", VFP4, OUT, 1,  32, 4, 1024, 16, "cortex-a15", A15, *Q16),
 )
 # fmt: on
 
@@ -183,6 +211,9 @@ def core_rows() -> list[dict[str, object]]:
     """The table as JSON-ready rows, in its order."""
     return [
         dataclasses.asdict(core)
-        | {"features": [name for name in FEATURES if name in core.features], "qemu": list(core.qemu)}
+        | {
+            "features": [name for name in (*FEATURES, *FEATURES_32) if name in core.features],
+            "qemu": list(core.qemu),
+        }
         for core in CORES
     ]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from targets.board_state import BoardState
 from targets.boards import Board, big_cluster, big_core, find_board
-from targets.cores import Core, find_core
+from targets.cores import AARCH64, Core, find_core
 from targets.errors import UserError
 from targets.platforms import LINUX_ARM, host_platform
 from targets.user_boards import UserBoard, find_user_board
@@ -143,13 +143,20 @@ def runs_on(spec: str, platform: str) -> bool:
 
 @dataclass(frozen=True)
 class Emulated:
-    """What an emulated board stands for."""
+    """What an emulated board stands for. Raises UserError for a core of 32 bits."""
 
     core: Core
     board: Board | None = None
     """None where only a core was named."""
     ghz: float | None = None
     """The clock of the board's biggest core; None where nothing says it: a core alone has no clock."""
+
+    def __post_init__(self) -> None:
+        if self.core.arch != AARCH64:
+            raise UserError(
+                f"no emulated board is a {self.core.name}, which has 32 bits: compile it with "
+                "--format c-library, and run a program that uses the library on a board, or under qemu-arm"
+            )
 
     @property
     def name(self) -> str:
@@ -181,13 +188,14 @@ def _emulated(spec: str, bundle_core: Core | None, seconds: float) -> AbstractCo
 def _core_or_board(name: str) -> Emulated:
     """The core of that name, or the biggest one of the board of that name, at its clock."""
     try:
-        return Emulated(find_core(name))
+        core = find_core(name)
     except UserError as no_core:
         try:
             board = find_board(name)
         except UserError as no_board:
             raise UserError(f"{no_core}; {no_board}") from None
-    return Emulated(big_core(board), board, big_cluster(board).ghz)
+        return Emulated(big_core(board), board, big_cluster(board).ghz)
+    return Emulated(core)
 
 
 @contextmanager

@@ -20,12 +20,12 @@ V3 = V2 | {"abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"}
 V4 = V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 
 
-def _level(number: int, features: frozenset[str], vector_bits: int) -> Core:
+def _level(number: int, features: frozenset[str], vector_bits: int, registers: int) -> Core:
     name = f"x86-64-v{number}"
-    return Core(name, name, name, features, False, 2, 32, 8, 512, 8, None, (), X86_64, vector_bits)
+    return Core(name, name, name, features, False, 2, 32, 8, 512, 8, None, (), X86_64, vector_bits, registers)
 
 
-X86_LEVELS = (_level(4, V4, 512), _level(3, V3, 256), _level(2, V2, 128))
+X86_LEVELS = (_level(4, V4, 512, 32), _level(3, V3, 256, 16), _level(2, V2, 128, 16))
 """Best first."""
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 ARM, QUALCOMM = 0x41, 0x51
 
 # Linux, arch/arm64/include/asm/cputype.h; util-linux, sys-utils/lscpu-arm.c. Qualcomm's 0x80* are Arm's cores
-# under its own numbers (Snapdragon 835: 2xx, 845: 3xx, 855: 4xx); its earlier Kryo is nobody else's.
+# under its own numbers (Snapdragon 835: 2xx, 845: 3xx, 855: 4xx); its earlier Kryo is nobody else's. 0xC0D
+# was Cortex-A12, which became A17.
 # fmt: off
 _NAMES = {
+    (ARM, 0xC07): "cortex-a7",    (ARM, 0xC09): "cortex-a9",     (ARM, 0xC0D): "cortex-a17",
+    (ARM, 0xC0E): "cortex-a17",   (ARM, 0xC0F): "cortex-a15",
     (ARM, 0xD02): "cortex-a34",   (ARM, 0xD03): "cortex-a53",    (ARM, 0xD04): "cortex-a35",
     (ARM, 0xD05): "cortex-a55",   (ARM, 0xD06): "cortex-a65",    (ARM, 0xD07): "cortex-a57",
     (ARM, 0xD08): "cortex-a72",   (ARM, 0xD09): "cortex-a73",    (ARM, 0xD0A): "cortex-a75",

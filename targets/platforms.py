@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from targets.cores import AARCH64, X86_64, Core
+from targets.cores import AARCH64, ARMV7, X86_64, Core
 from targets.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,6 +40,10 @@ class Platform:
     """Where Zig has no C library to link against: the functions that may be called, by the library that has
     them on the device. Stand-ins with these names are made for the linker.
     """
+    divides: bool = False
+    """Whether such a library must bring LLVM's functions for what instructions do not do: division, before
+    VFPv4. Zig links them where it has a C library.
+    """
 
     def __str__(self) -> str:
         return self.name
@@ -48,14 +52,15 @@ class Platform:
         """The TVM target that compiles kernels for `core` on this platform."""
         from tvm.target import Target  # here, because it takes seconds and the table does not need it
 
-        return Target({"kind": "llvm", "mtriple": self.llvm, "mcpu": core.llvm})
+        return Target(core.llvm_target(self.llvm))
 
 
 # What a C library and its kernels call, all of it in Android since API 21 (bionic/libc/libc.map.txt and
 # bionic/libm/libm.map.txt: nothing of these is marked with a later `introduced`).
 BIONIC = {
     "libc.so": (
-        *("memcpy", "memset", "memmove", "free", "posix_memalign", "getauxval", "strcmp"),
+        *("memcpy", "memset", "memmove", "free", "posix_memalign", "getauxval"),
+        *("strcmp", "strncmp", "strchr"),
         *("open", "read", "close", "snprintf", "strtol", "sched_setaffinity", "getpid", "sigfillset"),
         *("pthread_create", "pthread_join", "pthread_sigmask"),
         *("pthread_mutex_init", "pthread_mutex_lock", "pthread_mutex_unlock", "pthread_mutex_destroy"),
@@ -82,19 +87,33 @@ FIXED = (*ALONE, "-ffixed-x18")
 PAGES = ("-nostdlib", "-Wl,-z,max-page-size=16384", "-Wl,--hash-style=both")
 LINUX, MUSL, X86 = f"aarch64-linux-gnu.{GLIBC}", "aarch64-linux-musl", f"x86_64-linux-gnu.{GLIBC}"
 ANDROID = "aarch64-unknown-linux-android24"
+
+# With 32 bits floats are passed in registers, but on Android (its armeabi-v7a). A CPU may lack NEON, and with
+# it half of the registers. Tables for exceptions would want libgcc's functions, and nothing throws any.
+ARM32 = ("-mcpu=baseline-neon-d32", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables")
+LINUX32, MUSL32 = f"arm-linux-gnueabihf.{GLIBC}", "arm-linux-musleabihf"
+SOFT32, ANDROID32 = "arm-linux-musleabi", "armv7a-unknown-linux-androideabi24"
 # fmt: off
 PLATFORMS: tuple[Platform, ...] = (
     #        name               arch     zig    llvm                 check    flags
     Platform("linux-aarch64",   AARCH64, LINUX, "aarch64-linux-gnu", "hwcap", ALONE),
     Platform("musl-aarch64",    AARCH64, MUSL,  MUSL,                "hwcap", ALONE),
     Platform("android-aarch64", AARCH64, MUSL,  ANDROID,             "hwcap", FIXED, PAGES, BIONIC),
+    Platform("linux-armv7a",    ARMV7,   LINUX32, "armv7a-linux-gnueabihf",  "hwcap", ARM32),
+    Platform("musl-armv7a",     ARMV7,   MUSL32,  "armv7a-linux-musleabihf", "hwcap", ARM32),
+    Platform("android-armv7a",  ARMV7,   SOFT32,  ANDROID32,         "hwcap", ARM32, PAGES, BIONIC, True),
     Platform("linux-x86_64",    X86_64,  X86,   "x86_64-linux-gnu",  "cpuid"),
 )
 # fmt: on
 
 LINUX_ARM = PLATFORMS[0]
-ARM_SYSTEMS = {row.name.split("-")[0]: row for row in PLATFORMS if row.arch == AARCH64}
-"""The platforms of the cores in targets.cores, as `--platform` calls them."""
+ARM_SYSTEMS = ("linux", "musl", "android")
+"""The operating systems of the cores in targets.cores, as `--platform` calls them."""
+
+
+def arm_platform(system: str, arch: str) -> Platform:
+    """The row of one of ARM_SYSTEMS for the cores of an architecture."""
+    return next(row for row in PLATFORMS if row.name == f"{system}-{arch}")
 
 
 def host_platform() -> Platform:

@@ -104,7 +104,18 @@ def _stand_ins(platform: Platform, folder: Path) -> list[str]:
         flags = ("-shared", "-nostdlib", f"-Wl,-soname,{name}", "-o", str(library))
         _zig("cc", str(source), *flags, what=f"making a stand-in for {name}", target=platform.zig)
         libraries.append(str(library))
-    return libraries
+    return [*libraries, _llvm_functions(platform, folder)] if platform.divides else libraries
+
+
+def _llvm_functions(platform: Platform, folder: Path) -> str:
+    """A static library of what LLVM calls where there is no instruction; of the C library's, what it has too
+    is taken if that comes first.
+    """
+    empty, library = folder / "empty.c", folder / "libllvm.a"
+    empty.write_text("")
+    flags = ("-static", "-fcompiler-rt", "-OReleaseSmall", str(empty), f"-femit-bin={library}")
+    _zig("build-lib", *flags, what="making LLVM's functions", target=platform.zig)
+    return str(library)
 
 
 def link_archive(objects: Sequence[Path], output: Path, exported: Sequence[str], target: str = BOARD) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 # linux/arch/arm64/include/uapi/asm/hwcap.h: the bits of AT_HWCAP and of AT_HWCAP2 for each of
-# targets.cores.FEATURES; targets/agent/src/info.c has the same, for the agent.
+# targets.cores.FEATURES; targets/agent/src/info.c has the same, for the agent. Of FEATURES_32, the bits that
+# 32-bit programs are told: linux/arch/arm/include/uapi/asm/hwcap.h.
 HWCAPS = {
     "crc": (1 << 7, 0),
     "lse": (1 << 8, 0),
@@ -16,6 +17,9 @@ HWCAPS = {
     "bf16": (0, 1 << 14),
     "sve": (1 << 22, 0),
     "sve2": (0, 1 << 1),
+    "neon": (1 << 12, 0),
+    "vfpv4": (1 << 16, 0),
+    "idiva": (1 << 17, 0),
 }
 
 

@@ -26,11 +26,11 @@ from compile.cli.running import run_validation
 from compile.labels import label_sets
 from compile.placement import Fit
 from compile.source import FLOATS, MOST_THREADS, THREADS, Artifact, Colour, InputFormat, Source
-from targets.cores import find_core
+from targets.cores import AARCH64, find_core
 from targets.device import HOST, require_platform
 from targets.errors import UserError
 from targets.host import host_core
-from targets.platforms import ARM_SYSTEMS, LINUX_ARM, host_platform
+from targets.platforms import ARM_SYSTEMS, LINUX_ARM, arm_platform, host_platform
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -126,7 +126,7 @@ Examples:
 @click.option(
     "--platform",
     "system",
-    type=click.Choice(list(ARM_SYSTEMS)),
+    type=click.Choice(ARM_SYSTEMS),
     help="What a C library is for: Linux with glibc or musl, or Android.  [default: linux]",
 )
 @click.option(
@@ -167,7 +167,8 @@ def compile_command(
         core, others, platform = host_core(), [], host_platform()
     else:
         core, *others = chosen_cores(cpu, board) or [find_core("generic")]
-        platform = LINUX_ARM if system is None else ARM_SYSTEMS[system]
+        _require_one_architecture([core, *others], made)
+        platform = arm_platform(system or ARM_SYSTEMS[0], core.arch)
         if platform != LINUX_ARM and made != "c-library":
             raise UserError(f"--platform {system} is for a C library: leave --format {made} out.")
     if device:
@@ -197,7 +198,8 @@ def compile_command(
     compiled = partial(
         compile_model, source, core, folder, stage, lowering, platform=platform, threads=most, others=others
     )
-    asked = bool(artifact or others or threads or system or target == HOST)
+    alone = target == HOST or core.arch != AARCH64  # there is no bundle
+    asked = bool(artifact or others or threads or system or alone)
     bundle = compiled(artifact=made) if asked else _by_default(compiled)
     for record in (record for scheduler in schedulers.values() for record in scheduler.unfit):
         screen.print(f"[yellow]warning:[/] tuning record does not apply: {escape(record)}", soft_wrap=True)
@@ -222,6 +224,15 @@ def _by_default(compiled: Callable[..., Bundle]) -> Bundle:
     except NoCLibraryError as error:
         screen.print(f"[yellow]as a bundle:[/] {escape(str(error).splitlines()[0])}", soft_wrap=True)
         return compiled(artifact="bundle")
+
+
+def _require_one_architecture(cores: Sequence[Core], artifact: Artifact) -> None:
+    """UserError where no library or no bundle can be for these cores."""
+    if len({each.arch for each in cores}) > 1:
+        names = ", ".join(f"{each.name} ({each.arch})" for each in cores)
+        raise UserError(f"One library is for one architecture, not for {names}: compile one for each.")
+    if cores[0].arch != AARCH64 and artifact != "c-library":
+        raise UserError(f"A bundle is for 64 bits, and {cores[0].name} has 32: leave --format out, or give --format c-library.")
 
 
 def _require_host_options(chosen: str | None, artifact: Artifact) -> None:

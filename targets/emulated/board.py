@@ -11,21 +11,41 @@ import signal
 import subprocess
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from targets.agent.build import build_agent
 from targets.agent_lines import AgentLines
-from targets.cores import Core
+from targets.cores import AARCH64, ARMV7, Core
 from targets.errors import DeviceError, UserError
 
-QEMU = "qemu-aarch64"
-SYSROOT = Path("/usr/aarch64-linux-gnu")  # Debian's libc6-arm64-cross
 DECLARED = ("-E", "ARMATURE_EMULATED=1")  # the agent says so to whoever would time it
 START_SECONDS = 60.0
 STOP_SECONDS = 3.0
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """What runs programs of one architecture; the board itself is of 64 bits."""
+
+    qemu: str
+    sysroot: Path
+    """Where Debian has the C library."""
+    loader: str
+    package: str
+    """Debian's, with the C library."""
+
+
+EMULATORS = {
+    AARCH64: Emulator(
+        "qemu-aarch64", Path("/usr/aarch64-linux-gnu"), "ld-linux-aarch64.so*", "libc6-arm64-cross"
+    ),
+    ARMV7: Emulator("qemu-arm", Path("/usr/arm-linux-gnueabihf"), "ld-linux-armhf.so*", "libc6-armhf-cross"),
+}
+"""By `Core.arch`."""
 
 
 class EmulatedBoard:
@@ -134,22 +154,24 @@ def emulator_of(core: Core) -> tuple[list[str], str]:
     return [qemu, "-cpu", model, "-L", str(find_sysroot()), *DECLARED], model
 
 
-def find_qemu() -> str:
+def find_qemu(arch: str = AARCH64) -> str:
     """The path of qemu-user for ARM; UserError when it is not installed."""
-    path = shutil.which(QEMU)
+    name = EMULATORS[arch].qemu
+    path = shutil.which(name)
     if path is None:
         raise UserError(
-            f"{QEMU} not found: apt-get install qemu-user, or use a board: --device rpc://HOST:PORT"
+            f"{name} not found: apt-get install qemu-user, or use a board: --device rpc://HOST:PORT"
         )
     return path
 
 
-def find_sysroot() -> Path:
+def find_sysroot(arch: str = AARCH64) -> Path:
     """Where ARM's C library lies: QEMU_LD_PREFIX, or Debian's place; UserError when it is not there."""
-    folder = Path(os.environ.get("QEMU_LD_PREFIX") or SYSROOT)
-    if not any((folder / "lib").glob("ld-linux-aarch64.so*")):
+    emulator = EMULATORS[arch]
+    folder = Path(os.environ.get("QEMU_LD_PREFIX") or emulator.sysroot)
+    if not any((folder / "lib").glob(emulator.loader)):
         raise UserError(
-            f"no ARM C library in {folder}: apt-get install libc6-arm64-cross, or set QEMU_LD_PREFIX"
+            f"no ARM C library in {folder}: apt-get install {emulator.package}, or set QEMU_LD_PREFIX"
         )
     return folder
 

@@ -19,7 +19,7 @@ from tvm import te
 from compile.c_library.kernels import compile_kernels
 from compile.c_library.program import Call, Place, Program
 from compile.c_library.sources import FUNCTIONS
-from targets.cores import find_core
+from targets.cores import AARCH64, find_core
 from targets.emulated.board import find_qemu, find_sysroot
 from targets.toolchain import BOARD, compile_object, compile_program
 from tests.e2e import test_memory, test_own_model
@@ -82,9 +82,11 @@ def user_of(folder: Path, target: str = BOARD, source: Path = USER) -> Path:
     return program
 
 
-def emulated(*command: object, cpu: str = "cortex-a53") -> subprocess.CompletedProcess[str]:
+def emulated(
+    *command: object, cpu: str = "cortex-a53", arch: str = AARCH64
+) -> subprocess.CompletedProcess[str]:
     """What an ARM program does on the emulated board."""
-    emulator = [find_qemu(), "-cpu", cpu, "-L", str(find_sysroot())]
+    emulator = [find_qemu(arch), "-cpu", cpu, "-L", str(find_sysroot(arch))]
     return subprocess.run(
         [*emulator, *map(str, command)], capture_output=True, text=True, check=False, timeout=300
     )

@@ -11,57 +11,84 @@ from pathlib import Path
 
 import pytest
 
-from targets.cores import CORES, FEATURES, V8_0, V8_2, V8_4, V9, Core, core_rows, find_core, lineage
+from targets.cores import (
+    AARCH64,
+    ARMV7,
+    CORES,
+    FEATURES,
+    FEATURES_32,
+    V8_0,
+    V8_2,
+    V8_4,
+    V9,
+    VFP3,
+    VFP4,
+    Core,
+    core_rows,
+    find_core,
+    lineage,
+)
 from targets.errors import UserError
 
-LLVM_FEATURES = {"fullfp16": "fp16"} | {name: name for name in FEATURES if name != "fp16"}
+LLVM_FEATURES = {
+    AARCH64: {"fullfp16": "fp16"} | {name: name for name in FEATURES if name != "fp16"},
+    ARMV7: {"neon": "neon", "vfp4": "vfpv4", "hwdiv-arm": "idiva"},
+}
+TRIPLES = {AARCH64: "aarch64-linux-gnu", ARMV7: "armv7a-linux-gnueabihf"}
+QEMUS = {AARCH64: "qemu-aarch64", ARMV7: "qemu-arm"}
 # What LLVM may emit for neoverse-n1 and cortex-x1 that is no instruction of user code, or only tunes.
 NOT_INSTRUCTIONS = {"spe", "use-postra-scheduler", "neoversen1", "cortex-x1", "cmp-bcc-fusion"}
-# From the ID registers in QEMU's target/arm/cpu64.c and target/arm/tcg/cpu64.c. All of them have crc, so
-# `generic`, which has not, cannot be emulated more narrowly.
+# From the ID registers in QEMU's target/arm/cpu64.c and target/arm/tcg/cpu64.c, and cpu32.c. All of 64 bits
+# have crc, so `generic`, which has not, cannot be emulated more narrowly.
 QEMU_FEATURES = {
     **dict.fromkeys(["cortex-a35", "cortex-a53", "cortex-a57", "cortex-a72"], V8_0),
     **dict.fromkeys(["cortex-a55", "cortex-a76", "cortex-a78ae", "neoverse-n1"], V8_2),
     "neoverse-v1": V8_4,
     **dict.fromkeys(["cortex-a710", "neoverse-n2"], V9),
+    **dict.fromkeys(["cortex-a7", "cortex-a15"], VFP4),
+    "cortex-a9": VFP3,
 }
 
 every_core = pytest.mark.parametrize("core", CORES, ids=lambda core: core.name)
 
 
-def llvm_features(mcpu: str) -> set[str]:
+def llvm_features(mcpu: str, arch: str) -> set[str]:
     from tvm.target import Target
     from tvm.target.codegen import llvm_get_cpu_features
 
-    target = Target({"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": mcpu})
+    target = Target({"kind": "llvm", "mtriple": TRIPLES[arch], "mcpu": mcpu})
     return {str(name) for name in llvm_get_cpu_features(target)}
 
 
 def llvm_isa(features: set[str]) -> str:
+    if "armv7-a" in features:
+        return "armv7-a"
     versions = [match for name in features if (match := re.fullmatch(r"v(\d)(?:\.(\d))?a", name))]
     major, minor = max(((int(m[1]), int(m[2] or 0)) for m in versions), default=(8, 0))
     return f"armv{major}.{minor}-a".replace(".0", "")
 
 
-def test_every_core_llvm_knows_is_in_the_table() -> None:
+def test_every_64_bit_core_llvm_knows_is_in_the_table() -> None:
     from tvm.target.codegen import llvm_get_cpu_archlist
 
     known = {str(name) for name in llvm_get_cpu_archlist(find_core("generic").target())}
     ours = {name for name in known if re.match(r"cortex-[ax]|neoverse-[nv]", name)} | {"generic"}
-    assert [core.name for core in CORES if core.llvm not in known] == []
-    assert {core.name for core in CORES} == ours
+    cores = [core for core in CORES if core.arch == AARCH64]
+    assert [core.name for core in cores if core.llvm not in known] == []
+    assert {core.name for core in cores} == ours
 
 
 @every_core
 def test_features_and_isa_are_llvms(core: Core) -> None:
-    features = llvm_features(core.name)
-    assert core.features == {ours for theirs, ours in LLVM_FEATURES.items() if theirs in features}
+    features = llvm_features(core.name, core.arch)
+    known = LLVM_FEATURES[core.arch]
+    assert core.features == {ours for theirs, ours in known.items() if theirs in features}
     assert core.isa == llvm_isa(features)
 
 
 @every_core
 def test_llvm_is_told_of_no_instruction_the_core_lacks(core: Core) -> None:
-    assert llvm_features(core.llvm) - NOT_INSTRUCTIONS <= llvm_features(core.name)
+    assert llvm_features(core.llvm, core.arch) - NOT_INSTRUCTIONS <= llvm_features(core.name, core.arch)
 
 
 @every_core
@@ -76,7 +103,9 @@ def test_target(core: Core) -> None:
 
 @every_core
 def test_numbers_are_those_of_a_core(core: Core) -> None:
-    assert core.fma_per_cycle in (1, 2, 4, 6)
+    assert core.fma_per_cycle in ((1, 2, 4, 6) if core.arch == AARCH64 else (0.25, 0.5, 1))
+    assert core.multiply_adds_per_cycle == 4 * core.fma_per_cycle
+    assert core.vector_registers == (32 if core.arch == AARCH64 else 16)
     for kib, ways in [(core.l1d_kib, core.l1d_ways), (core.l2_kib, core.l2_ways)]:
         sets = kib * 1024 // (64 * ways)
         assert sets * 64 * ways == kib * 1024
@@ -90,11 +119,12 @@ def test_lineage_ends_and_uses_nothing_the_core_lacks(core: Core) -> None:
     assert cores[-1].like is None
     assert len(set(cores)) == len(cores)
     for relative in cores[1:]:
+        assert relative.arch == core.arch
         assert relative.features - {"crc"} <= core.features
 
 
 def test_the_ends_of_the_lineages_are_the_timing_models() -> None:
-    assert {lineage(core)[-1].name for core in CORES} == {
+    assert {lineage(core)[-1].name for core in CORES if core.arch == AARCH64} == {
         "cortex-a53",
         "cortex-a55",
         "cortex-a72",
@@ -116,12 +146,13 @@ def test_qemu_has_all_the_core_has_and_no_more(core: Core) -> None:
 
 @pytest.mark.emulator
 def test_the_installed_qemu_has_a_model_for_every_core() -> None:
-    qemu = shutil.which("qemu-aarch64")
-    if qemu is None:
-        pytest.skip("qemu-aarch64 is not installed (Debian: qemu-user)")
-    command = [qemu, "-cpu", "help"]  # exits with 1 even when it has listed them
-    listing = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    assert [core.name for core in CORES if not set(core.qemu) & set(listing.split())] == []
+    for arch, name in QEMUS.items():
+        qemu = shutil.which(name)
+        if qemu is None:
+            pytest.skip(f"{name} is not installed (Debian: qemu-user)")
+        command = [qemu, "-cpu", "help"]  # exits with 1 even when it has listed them
+        known = set(subprocess.run(command, capture_output=True, text=True, check=False).stdout.split())
+        assert [core.name for core in CORES if core.arch == arch and not set(core.qemu) & known] == []
 
 
 @pytest.mark.parametrize(
@@ -131,6 +162,7 @@ def test_the_installed_qemu_has_a_model_for_every_core() -> None:
         ("a72", "cortex-a72"),
         ("Cortex-A72", "cortex-a72"),
         (" A78AE ", "cortex-a78ae"),
+        ("a7", "cortex-a7"),
         ("x925", "cortex-x925"),
         ("neoverse-n1", "neoverse-n1"),
         ("N1", "neoverse-n1"),
@@ -149,7 +181,7 @@ def test_short_names_are_unique() -> None:
     ("name", "near"),
     [
         ("cortex-a74", "cortex-a7"),
-        ("a7", "cortex-a7"),
+        ("a74", "cortex-a7"),
         ("cortexa72", "cortex-a72"),
         ("neoverse", "neoverse-"),
     ],
@@ -186,4 +218,4 @@ def test_the_document_explains_every_column() -> None:
     text = (Path(__file__).parents[2] / "docs" / "cores.md").read_text()
     explained = re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE)
     assert explained == [field.name for field in dataclasses.fields(Core)]
-    assert set(re.findall(r"^  - `(\w+)`", text, flags=re.MULTILINE)) == set(FEATURES)
+    assert set(re.findall(r"^  - `(\w+)`", text, flags=re.MULTILINE)) == {*FEATURES, *FEATURES_32}
