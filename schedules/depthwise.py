@@ -14,7 +14,7 @@ from tvm.s_tir.schedule import SBlockRV
 from schedules.epilogue import epilogue_of
 from schedules.frame import Frame
 from schedules.kernel import LANES, Decisions, Workload, anchor, round_up, workload_of
-from schedules.microkernel import PLAIN, STYLES, VECTOR, styles_of
+from schedules.microkernel import STYLES, VECTOR, WRITTEN_OUT, styles_of
 from schedules.space import Decider, dividing_first
 from schedules.splice import mark_steps
 from schedules.tile import fold_epilogue, lanes_of, partition, unroll_all
@@ -81,7 +81,8 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
 
 def _written_out(workload: Workload, columns: int, style: str) -> tuple[int, ...]:
     """Whether to write the steps out, best first."""
-    return (1, 0) if style != PLAIN and Frame.of(workload, workload["c"], columns, style).fits else (0,)
+    can_be = style in WRITTEN_OUT and Frame.of(workload, workload["c"], columns, style).fits
+    return (1, 0) if can_be else (0,)
 
 
 def _strips(workload: Workload, columns: int, core: Core) -> list[int]:

@@ -17,6 +17,7 @@ from schedules.finish import SUMS_ONLY, Finish
 from schedules.inline import HEADER, call, stored
 from schedules.kernel import LANES
 from schedules.operands import (
+    BY_SCALAR,
     BYTES,
     CENTRE,
     INTERLEAVED,
@@ -31,9 +32,10 @@ from schedules.operands import (
     Load,
     Operands,
 )
-from targets.cores import AARCH64, Core, lineage
+from targets.cores import AARCH64, ARMV7, Core, lineage
 
 __all__ = [
+    "BY_SCALAR",
     "INTERLEAVED",
     "PAIRED",
     "PLAIN",
@@ -50,8 +52,8 @@ __all__ = [
 ]
 
 WRITTEN_OUT = (VECTOR, PAIRED, INTERLEAVED)
-"""The load styles of assembly."""
-STYLES = (*WRITTEN_OUT, PLAIN)
+"""The load styles of AArch64's assembly."""
+STYLES = (*WRITTEN_OUT, PLAIN, BY_SCALAR)
 """The load styles, in the order in which decisions number them."""
 
 _STYLE_OF = {"cortex-a53": PAIRED, "cortex-a55": INTERLEAVED, "cortex-a65": VECTOR, "cortex-a510": VECTOR}
@@ -61,14 +63,14 @@ _STYLE_OF = {"cortex-a53": PAIRED, "cortex-a55": INTERLEAVED, "cortex-a65": VECT
 def style_of(core: Core) -> str:
     """The load style of `core`."""
     if core.arch != AARCH64:
-        return PLAIN
+        return BY_SCALAR if core.arch == ARMV7 else PLAIN
     return next((_STYLE_OF[row.name] for row in lineage(core) if row.name in _STYLE_OF), VECTOR)
 
 
 def styles_of(core: Core) -> list[int]:
     """The numbers of the load styles to try on `core`, best first: all of them where it issues in order."""
     own = style_of(core)
-    if not core.in_order or own == PLAIN:
+    if not core.in_order or own not in WRITTEN_OUT:
         return [STYLES.index(own)]
     return [STYLES.index(own), *(at for at, style in enumerate(WRITTEN_OUT) if style != own)]
 

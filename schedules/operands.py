@@ -16,6 +16,9 @@ VECTOR = "vector"
 PLAIN = "plain"
 """Nothing is written out: the loops are left to LLVM, as on cores of another architecture."""
 
+BY_SCALAR = "by_scalar"
+"""32-bit cores: tiles of pixels alone are written out (arm32.py), the rest is left to LLVM."""
+
 STEP = 4
 """Input channels of one round: a pixel's are one vector."""
 VECTORS = 32

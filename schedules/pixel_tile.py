@@ -12,9 +12,9 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from schedules import inline
+from schedules import arm32, inline
 from schedules.kernel import LANES
-from schedules.microkernel import PLAIN, STYLES, VECTOR, VECTORS
+from schedules.microkernel import BY_SCALAR, PLAIN, STYLES, VECTOR, VECTORS
 from schedules.rounds import Address, Product, Round, Vector, add
 from schedules.space import Decider
 
@@ -33,6 +33,12 @@ _WEIGHTS, _COUNT = ("x8", "x16", "x17"), "x9"
 _NEAR = 32
 """Vectors in reach of `ldur` from one address register, half of them before it (rounds.py)."""
 _SCRATCH = ("x10", "x11", "x12", "x13", "x14", "x15")
+
+
+_A64 = inline.Registers(inline.A64, VECTORS, _PIXELS, _WEIGHTS[0], _COUNT, (*_SCRATCH, *_WEIGHTS[1:]))
+_A32 = inline.Registers(inline.A32, arm32.REGISTERS, arm32.ROWS, arm32.WEIGHTS, arm32.COUNT, ())
+_FITTING = {PLAIN: (PLAIN,), BY_SCALAR: (BY_SCALAR, PLAIN)}
+"""The styles to try for a core's own, first the best; of those that are not here, VECTOR is the second."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,8 @@ class PixelTile:
         """Whether sums and operands fit the registers."""
         if self.rows > MAX_ROWS or self.columns % LANES:
             return False
+        if self.style == BY_SCALAR:
+            return self.step == arm32.STEP and self._arm32.fits
         if self.style == PLAIN:
             return self.depth % self.step == 0 and len(self.sums) + self._operands <= PLAIN_VECTORS
         return self._shared > 0 and self._round.fits
@@ -67,6 +75,8 @@ class PixelTile:
     def cycles(self) -> int:
         """About what a call takes."""
         panels = self.columns // LANES
+        if self.style == BY_SCALAR:
+            return _STARTING + self._arm32.cycles
         if self.style == PLAIN:
             return _STARTING + self.depth * (self.rows * panels + self._operands)
         left = self.depth % self.step * (self.rows * panels + self.rows + 2 * panels)
@@ -80,10 +90,14 @@ class PixelTile:
     @property
     def sums(self) -> range:
         """The vector registers of the sums, output by output."""
+        if self.style == BY_SCALAR:
+            return self._arm32.sums
         return range(VECTORS - self.rows * (self.columns // LANES), VECTORS)
 
     def lines(self) -> list[str]:
         """The instructions, one a line."""
+        if self.style == BY_SCALAR:
+            return self._arm32.lines()
         lines: list[str] = []
         if self.rounds:
             for at, base in reversed(list(enumerate(self._bases))):
@@ -95,6 +109,15 @@ class PixelTile:
     def rounds(self) -> int:
         """Of all its input channels, without those that are left over."""
         return self.depth // self.step
+
+    @property
+    def registers(self) -> inline.Registers:
+        """Where its operands are."""
+        return _A32 if self.style == BY_SCALAR else _A64
+
+    @property
+    def _arm32(self) -> arm32.Tile:
+        return arm32.Tile(self.rows, self.columns // LANES, self.depth)
 
     @property
     def _operands(self) -> int:
@@ -193,11 +216,11 @@ def tiles(outputs: int, channels: int, depth: int, columns: Sequence[int], style
     """
     found = [
         PixelTile(rows, wide, depth, step, True, each)
-        for each in ((PLAIN,) if style == PLAIN else dict.fromkeys((style, VECTOR)))
+        for each in _FITTING.get(style, dict.fromkeys((style, VECTOR)))
         for wide in columns
         if channels % wide == 0
         for rows in range(min(MAX_ROWS, outputs), 0, -1)
-        for step in (STEPS if style != PLAIN else (*STEPS, 1))
+        for step in (STEPS if each != PLAIN else (*STEPS, 1))
     ]
     fitting = [tile for tile in found if tile.fits]
     return sorted(
@@ -220,24 +243,28 @@ def llvm_ir(tile: PixelTile) -> str:
     `weights` point at the tap's in the panel [depth][columns]. Each of `offsets` (i32) is how many elements
     from `data` an output's pixel is, or -1 when it lies beside the image.
     """
-    count = len(tile.sums)
+    count, registers = len(tile.sums), tile.registers
+    machine = registers.machine
     zeros = f"@armature_zeros_{tile.depth}"
-    arguments = {_PIXELS[row]: f"%a{row}" for row in range(tile.rows)}
-    arguments |= {_WEIGHTS[0]: "%w", _COUNT: str(max(0, tile.rounds - 1))}
-    clobbers = [*(f"v{register}" for register in range(VECTORS - count)), *_SCRATCH, *_WEIGHTS[1:]]
+    arguments = {registers.rows[row]: f"%a{row}" for row in range(tile.rows)}
+    arguments |= {registers.weights: "%w", registers.count: str(max(0, tile.rounds - 1))}
+    clobbers = [f"{machine.vector}{register}" for register in range(registers.vectors - count)]
+    clobbers += registers.scratch
     starts = "".join(
         f"  %f{at} = getelementptr inbounds <4 x float>, ptr %sums, i64 {at}\n"
         f"  %s{at} = load <4 x float>, ptr %f{at}, align 16\n"
         for at in range(count)
     )
-    call = inline.call(tile.lines(), tile.sums, arguments, clobbers, [f"%s{at}" for at in range(count)])
+    sums = [f"%s{at}" for at in range(count)]
+    call = inline.call(tile.lines(), tile.sums, arguments, clobbers, sums, machine=machine)
+    stored = inline.stored(count, len(arguments), machine)
     parameters = "".join(f", i32 %offset{row}" for row in range(tile.rows))
     addresses = "".join(_address(row, tile, zeros) for row in range(tile.rows))
     return (
-        f"{inline.HEADER}{zeros} = internal constant [{tile.depth} x float] zeroinitializer, align 16\n"
+        f"{machine.header}{zeros} = internal constant [{tile.depth} x float] zeroinitializer, align 16\n"
         f"define void @{tile.name}(ptr %sums, ptr %data, ptr %weights{parameters}) alwaysinline {{\n"
-        f"{_guard(tile)}inside:\n{addresses}  %w = ptrtoint ptr %weights to i64\n"
-        f"{starts}{call}{inline.stored(count, len(arguments))}  br label %end\nend:\n  ret void\n}}\n"
+        f"{_guard(tile)}inside:\n{addresses}  %w = ptrtoint ptr %weights to {machine.address}\n"
+        f"{starts}{call}{stored}  br label %end\nend:\n  ret void\n}}\n"
     )
 
 
@@ -252,12 +279,12 @@ def _guard(tile: PixelTile) -> str:
 
 
 def _address(row: int, tile: PixelTile, zeros: str) -> str:
-    pixel = f"  %i{row} = sext i32 %offset{row} to i64\n"
-    pixel += f"  %at{row} = getelementptr float, ptr %data, i64 %i{row}\n"
+    address = tile.registers.machine.address
+    pixel = f"  %at{row} = getelementptr float, ptr %data, i32 %offset{row}\n"
     if not tile.borders:
-        return pixel + f"  %a{row} = ptrtoint ptr %at{row} to i64\n"
+        return pixel + f"  %a{row} = ptrtoint ptr %at{row} to {address}\n"
     return pixel + (
         f"  %beside{row} = icmp eq i32 %offset{row}, -1\n"
         f"  %from{row} = select i1 %beside{row}, ptr {zeros}, ptr %at{row}\n"
-        f"  %a{row} = ptrtoint ptr %from{row} to i64\n"
+        f"  %a{row} = ptrtoint ptr %from{row} to {address}\n"
     )

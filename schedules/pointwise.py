@@ -7,6 +7,8 @@ reads them in a straight line.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tvm import ir, te, tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
@@ -19,9 +21,10 @@ from schedules.kernel import (
     anchor,
     round_up,
 )
-from schedules.microkernel import PLAIN, STYLES, VECTOR, Tile, rounds_of, styles_of
+from schedules.microkernel import BY_SCALAR, STYLES, VECTOR, WRITTEN_OUT, Tile, rounds_of, styles_of
+from schedules.pixel_tile import PixelTile, choose, tiles
 from schedules.space import Decider, dividing_first
-from schedules.splice import mark_tile
+from schedules.splice import mark_pixel_tile, mark_tile
 from schedules.tile import fold_epilogue, lanes_of, partition, unroll_all, vectorize_channels
 from schedules.traffic import Product, Walk
 from targets.cores import Core
@@ -83,6 +86,8 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
         "columns", [each for each in panels if round_up(workload["n"], CHANNEL_MULTIPLE) % each == 0]
     )
     style = STYLES[decider.choose("load_style", styles_of(core))]
+    if style == BY_SCALAR and (found := _by_scalar(workload, columns)):
+        return _pixel_tile(workload, core, decider, found)
     written_out = _written_out(workload, columns, style)
     is_written_out = decider.choose("written_out", (1, 0) if written_out else (0,))
     step = decider.choose("step", STEPS[:1] if is_written_out else STEPS)
@@ -100,6 +105,33 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
         "load_style": STYLES.index(style),
         "written_out": is_written_out,
         "rounds": rounds,
+        "tiles": chosen.tiles,
+        "panels": chosen.panels,
+    }
+
+
+def _by_scalar(workload: Workload, columns: int) -> list[PixelTile]:
+    """The tiles of pixels that can be written out for 32 bits, best first; why not all: `_written_out`."""
+    pixels = workload["m"]
+    if pixels == 1 or workload["n"] < columns:
+        return []
+    found = tiles(pixels, columns, workload["k"], [columns], BY_SCALAR)
+    return [tile for tile in found if tile.style == BY_SCALAR]
+
+
+def _pixel_tile(
+    workload: Workload, core: Core, decider: Decider, found: Sequence[PixelTile]
+) -> Decisions:
+    """One of these tiles, and what is walked together."""
+    tile = choose(decider, found)
+    walk = _walks(workload, core, tile.rows, tile.columns)
+    chosen = walk[decider.choose("walk", range(min(len(walk), WALKS)))]
+    return {
+        **tile.decisions(),
+        "lanes": LANES,
+        "vector_loads": 0,
+        "written_out": 1,
+        "rounds": 1,
         "tiles": chosen.tiles,
         "panels": chosen.panels,
     }
@@ -133,7 +165,7 @@ def _written_out(workload: Workload, columns: int, style: str) -> list[int]:
     index of a lone pixel is no variable.
     """
     pixels, depth = workload["m"], workload["k"]
-    if style == PLAIN or pixels == 1 or workload["n"] < columns or "stride" in workload.shape:
+    if style not in WRITTEN_OUT or pixels == 1 or workload["n"] < columns or "stride" in workload.shape:
         return []
 
     def fits(rows: int) -> bool:
@@ -168,6 +200,9 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
     partition(sch, group, block, panel, tile)
     sch.compute_at(total, tile, preserve_unit_loops=True)
     row, column, k = sch.get_loops(total)[-3:]
+    if decisions["written_out"] and STYLES[decisions["load_style"]] == BY_SCALAR:
+        mark_pixel_tile(sch, total, row, row, decisions)
+        return
     if decisions["written_out"]:
         mark_tile(sch, row, int(sch.get(k).extent), decisions["rounds"], STYLES[decisions["load_style"]])
         return

@@ -16,7 +16,7 @@ from schedules.camera import PLANES, Camera, lay_out
 from schedules.frame import Frame
 from schedules.image_step import ImageStep, image_steps
 from schedules.kernel import CHANNEL_MULTIPLE, LANES, Decisions, Workload, anchor, round_up, workload_of
-from schedules.microkernel import PLAIN, STYLES, style_of
+from schedules.microkernel import STYLES, WRITTEN_OUT, style_of
 from schedules.space import Decider, dividing_first
 from schedules.splice import mark_image_steps
 from schedules.tile import fold_epilogue, lanes_of, partition, unroll_all, vectorize_channels
@@ -129,7 +129,7 @@ def _fits(workload: Workload, columns: int, style: str) -> bool:
 
     With fewer outputs than a panel, TVM makes the tile's buffer narrower than the panel that is written.
     """
-    if style == PLAIN:
+    if style not in WRITTEN_OUT:
         return False
     frame = Frame.of(workload, workload["k"], columns, style)
     kinds = _kinds(frame)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from targets.errors import UserError
 
@@ -65,10 +65,9 @@ class Core:
 
         return Target(self.llvm_target(_TRIPLES[self.arch]))
 
-    def llvm_target(self, triple: str) -> dict[str, Any]:
+    def llvm_target(self, triple: str) -> dict[str, str]:
         """What TVM's target for this core says, on the platform that LLVM calls `triple`."""
-        described = {"kind": "llvm", "mtriple": triple, "mcpu": self.llvm}
-        return described | ({"mattr": list(_ATTRIBUTES[self.llvm])} if self.llvm in _ATTRIBUTES else {})
+        return {"kind": "llvm", "mtriple": triple, "mcpu": self.llvm}
 
 
 _TRIPLES = {
@@ -76,10 +75,6 @@ _TRIPLES = {
     ARMV7: "armv7a-linux-gnueabihf",
     X86_64: "x86_64-linux-gnu",
 }
-_ATTRIBUTES = {"cortex-a7": ("-slowfpvfmx",)}
-"""By -mcpu, where LLVM would multiply and add apart: what A7 does twice as fast in one instruction, by the
-measurements named below.
-"""
 
 # Sets of features, named for the architecture (V8_4: as Neoverse V1 has it), and the two kinds of issue.
 NONE: frozenset[str] = frozenset()
@@ -113,7 +108,8 @@ Q16 = (ARMV7, 128, 16)
 # Why A76 to A78C have neoverse-n1 as -mcpu: LLVM 22 schedules them as A57s (llvm-project pull request 211209
 # mends that later), with 64-bit vector pipes. The N1 has a model of its own, with A76's 128-bit pipes, and
 # the same instructions for user code. X1 and later have models that fit. X1C is compiled as X1, as QEMU 7.2
-# has no model between cortex-a76 and max.
+# has no model between cortex-a76 and max. A7 is compiled as A17, which has the same instructions: for an A7, LLVM
+# multiplies and adds apart, which takes it twice as long.
 #
 # FMA per cycle: "ASIMD FP multiply accumulate, Q-form" in Arm's Software Optimization Guides, section 3, as
 # LLVM's scheduling models of those guides have it: two 64-bit pipes up to A75 (8 flops a cycle measured on
@@ -180,7 +176,7 @@ CORES: tuple[Core, ...] = (
     Core("neoverse-v3ae", "neoverse-v3ae", "armv9.2-a", V9,   OUT, 4, 64, 4,  2048, 8,  "neoverse-v3", A710),
 
     # 32 bits: Raspberry Pi 2 (A7); i.MX 6 (A9); Tegra K1 and Exynos 5422 (A15); RK3288 (A17).
-    Core("cortex-a7",    "cortex-a7",     "armv7-a", VFP4, IN, .25, 32, 4, 512,  8,  None,         A7,  *Q16),
+    Core("cortex-a7",    "cortex-a17",    "armv7-a", VFP4, IN, .25, 32, 4, 512,  8,  None,         A7,  *Q16),
     Core("cortex-a9",    "cortex-a9",     "armv7-a", VFP3, OUT, .5, 32, 4, 1024, 16, None,         A9,  *Q16),
     Core("cortex-a15",   "cortex-a15",    "armv7-a", VFP4, OUT, 1,  32, 2, 2048, 16, None,         A15, *Q16),
     Core("cortex-a17",   "cortex-a17",    "armv7-a", VFP4, OUT, 1,  32, 4, 1024, 16, "cortex-a15", A15, *Q16),

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from targets.cores import Core
+from targets.cores import AARCH64, ARMV7, Core
 from targets.emulated.board import choose_model, find_qemu, find_sysroot
 from targets.errors import DeviceError, UserError
 
-_ELF64_LITTLE = b"\x7fELF\x02\x01"
-_ELF_AARCH64 = 183  # EM_AARCH64 of the ELF for the Arm 64-bit Architecture, section 5.1
+# The first bytes and e_machine: EM_AARCH64 of the ELF for the Arm 64-bit Architecture, section 5.1, and EM_ARM of
+# the ELF for the Arm Architecture, section 5.2.
+_ELF = {AARCH64: (b"\x7fELF\x02\x01", 183, "64-bit"), ARMV7: (b"\x7fELF\x01\x01", 40, "32-bit")}
 _LAST_WORDS_BYTES = 4096
 
 
@@ -40,13 +41,13 @@ class Launch:
 
 
 def run_program(core: Core, command: Sequence[str], launch: Launch, options: Sequence[str] = ()) -> None:
-    """Run the aarch64 program `command` on an emulated `core`, with more `options` for qemu-user.
+    """Run the program `command`, of the core's architecture, on an emulated `core`, with more `options` for qemu-user.
 
     What it prints is dropped. Its process group is killed when it ends, fails, takes too long, or this
-    program is interrupted. Raises UserError when the emulator is missing, the program is not for aarch64 or
-    `launch` cannot be done, DeviceError when it crashes, reports failure or does not end in time.
+    program is interrupted. Raises UserError when the emulator is missing, the program is for something
+    else or `launch` cannot be done, DeviceError when it crashes, reports failure or does not end in time.
     """
-    _require_arm((launch.folder or Path()) / command[0])
+    _require_arm((launch.folder or Path()) / command[0], core)
     emulate = [*_emulator(core, launch), *options, *command]
     name = f"emulated:{core.name}"
     with tempfile.TemporaryFile() as errors:
@@ -63,7 +64,7 @@ def run_program(core: Core, command: Sequence[str], launch: Launch, options: Seq
 def _emulator(core: Core, launch: Launch) -> list[str]:
     if launch.sysroot is not None and not launch.sysroot.is_dir():
         raise UserError(f"the sysroot {launch.sysroot} is not a folder")
-    qemu = find_qemu()
+    qemu = find_qemu(core.arch)
     variables = []
     for name, value in launch.env.items():
         if "," in name + value:  # qemu-user parts the variables of one -E at commas
@@ -72,7 +73,7 @@ def _emulator(core: Core, launch: Launch) -> list[str]:
     return [
         qemu,
         *("-cpu", choose_model(core, qemu)),
-        *("-L", str(launch.sysroot or find_sysroot())),
+        *("-L", str(launch.sysroot or find_sysroot(core.arch))),
         *variables,
     ]
 
@@ -110,13 +111,14 @@ def _how(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def _require_arm(program: Path) -> None:
+def _require_arm(program: Path, core: Core) -> None:
+    magic, machine, bits = _ELF[core.arch]
     try:
         with program.open("rb") as file:
             head = file.read(20)
     except OSError as error:
         raise UserError(f"cannot read the program {program}: {error.strerror}") from error
-    if not head.startswith(_ELF64_LITTLE) or int.from_bytes(head[18:20], "little") != _ELF_AARCH64:
+    if not head.startswith(magic) or int.from_bytes(head[18:20], "little") != machine:
         raise UserError(
-            f"{program} is not an aarch64 program: the emulated board runs ELF programs for 64-bit ARM"
+            f"{program} is not an {core.arch} program: an emulated {core.name} runs ELF programs for {bits} ARM"
         )

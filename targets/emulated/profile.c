@@ -43,7 +43,9 @@ unsigned qemu_plugin_mem_size_shift(qemu_plugin_meminfo_t);
 __attribute__((visibility("default"))) int qemu_plugin_version = 1;
 
 enum { MAX_MODELS = 8, LINE_SHIFT = 6, BUCKETS = 1 << 16, MAX_CODE = 4096 };
-enum { SYS_MUNMAP = 215, SYS_MREMAP = 216, SYS_MMAP = 222 }; /* of aarch64 Linux: asm-generic/unistd.h */
+/* Of aarch64 Linux (asm-generic/unistd.h), and of arm's (arch/arm/tools/syscall.tbl). To look again once too often,
+ * because a number is another call there, does no harm. */
+enum { SYS_MUNMAP = 215, SYS_MREMAP = 216, SYS_MMAP = 222, ARM_MUNMAP = 91, ARM_MREMAP = 163, ARM_MMAP2 = 192 };
 
 /* ---- The caches: tags in order of use, latest first, as line numbers + 1 (0: empty). ---- */
 
@@ -185,7 +187,10 @@ static void find_file(const void* host, Block* block) {
 
 static void on_syscall(qemu_plugin_id_t id, unsigned vcpu, int64_t number, int64_t result) {
   (void)id, (void)vcpu, (void)result;
-  if (number == SYS_MMAP || number == SYS_MUNMAP || number == SYS_MREMAP) mappings_stale = 1;
+  static const int64_t mapping[] = {SYS_MMAP, SYS_MUNMAP, SYS_MREMAP, ARM_MMAP2, ARM_MUNMAP, ARM_MREMAP};
+  for (size_t i = 0; i < sizeof mapping / sizeof mapping[0]; i++) {
+    if (number == mapping[i]) mappings_stale = 1;
+  }
 }
 
 /* ---- The blocks. One that QEMU translates again, unchanged, is the same block. ---- */

@@ -55,7 +55,7 @@ class Block:
     offset: int
     """Where it lies in that file, in bytes; 0 without a file."""
     code: bytes
-    """Its instructions, of 4 bytes each."""
+    """Its instructions, of 4 bytes each; where 32-bit code is Thumb's, some have 2, and are counted as half."""
     executions: float
     l1_misses: tuple[float, ...]
     """Lines not found in the first level, one figure per cache model."""
@@ -94,11 +94,11 @@ def profile(
     many: int = 2,
     launch: Launch = _PLAIN,
 ) -> Profile:
-    """What one more repeat of an aarch64 program executes on `core`, and misses in each of `caches`.
+    """What one more repeat of a program executes on `core`, and misses in each of `caches`.
 
     `command` is the program and its arguments, with REPEAT where the number of repeats goes; it is run
-    with `few` and with `many`. Raises UserError when the emulator is missing or the program is not for
-    aarch64, DeviceError when it fails.
+    with `few` and with `many`. Raises UserError when the emulator is missing or the program is not of the
+    core's architecture, DeviceError when it fails.
     """
     first, second = (
         _record(core, [part.replace(REPEAT, str(repeats)) for part in command], caches, launch)
@@ -115,7 +115,7 @@ def profile_whole(
 
 
 def instructions_per_repeat(core: Core, command: Sequence[str], few: int = 1, many: int = 2) -> float:
-    """Instructions that one more repeat of an aarch64 program takes: `profile` without caches, fast."""
+    """Instructions that one more repeat of a program takes: `profile` without caches, fast."""
     return profile(core, command, (), few, many).instructions
 
 
