@@ -14,7 +14,7 @@ from tvm.s_tir.schedule import SBlockRV
 from schedules.epilogue import epilogue_of
 from schedules.frame import Frame
 from schedules.kernel import LANES, Decisions, Workload, anchor, round_up, workload_of
-from schedules.microkernel import STYLES, VECTOR, WRITTEN_OUT, styles_of
+from schedules.microkernel import BY_SCALAR, STYLES, VECTOR, WRITTEN_OUT, style_of, styles_of
 from schedules.space import Decider, dividing_first
 from schedules.splice import mark_steps
 from schedules.tile import fold_epilogue, lanes_of, partition, unroll_all
@@ -26,6 +26,8 @@ KIND = "depthwise"
 
 COLUMNS = (7, 4, 6, 5, 8)
 """Outputs along a row per step, best first: with a 3x3 filter's nine vectors, seven leave no spill."""
+FEW_COLUMNS = (4, 3, 2, 5)
+"""The same for sixteen registers."""
 
 BLOCKS = (16, 8, 4)
 """Channels per block, best first: 16 are a cache line, which is then read once."""
@@ -63,7 +65,9 @@ def define(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor:
 
 def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
     """The outputs per step, what is walked together, and whether the steps are written out."""
-    columns = decider.choose("columns", dividing_first(workload["w"], COLUMNS))
+    style = style_of(core)
+    candidates = FEW_COLUMNS if style == BY_SCALAR else COLUMNS
+    columns = decider.choose("columns", dividing_first(workload["w"], candidates))
     blocks = [each for each in BLOCKS if round_up(workload["c"], LANES) % each == 0]
     style = STYLES[decider.choose("load_style", styles_of(core))]
     written_out = decider.choose("written_out", _written_out(workload, columns, style))

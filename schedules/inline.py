@@ -67,7 +67,9 @@ def call(
     tied += [str(count + at) for at in range(len(registers))]
     tied += [f"{{{vector}{at}}}" for at in range(len(kept))]
     others = [f"~{{{name}}}" for name in (*clobbers, "memory", "cc")]
-    values = [f"<4 x float> {value}" for value in starts] + [f"{integer} {arguments[name]}" for name in registers]
+    values = [f"<4 x float> {value}" for value in starts] + [
+        f"{integer} {arguments[name]}" for name in registers
+    ]
     values += [f"<4 x float> {value}" for value in kept]
     text = "\\0A".join(lines)
     constraints = ",".join(outputs + tied + others)

@@ -119,9 +119,7 @@ def _by_scalar(workload: Workload, columns: int) -> list[PixelTile]:
     return [tile for tile in found if tile.style == BY_SCALAR]
 
 
-def _pixel_tile(
-    workload: Workload, core: Core, decider: Decider, found: Sequence[PixelTile]
-) -> Decisions:
+def _pixel_tile(workload: Workload, core: Core, decider: Decider, found: Sequence[PixelTile]) -> Decisions:
     """One of these tiles, and what is walked together."""
     tile = choose(decider, found)
     walk = _walks(workload, core, tile.rows, tile.columns)

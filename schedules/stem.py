@@ -16,7 +16,7 @@ from schedules.camera import PLANES, Camera, lay_out
 from schedules.frame import Frame
 from schedules.image_step import ImageStep, image_steps
 from schedules.kernel import CHANNEL_MULTIPLE, LANES, Decisions, Workload, anchor, round_up, workload_of
-from schedules.microkernel import STYLES, WRITTEN_OUT, style_of
+from schedules.microkernel import BY_SCALAR, STYLES, WRITTEN_OUT, style_of
 from schedules.space import Decider, dividing_first
 from schedules.splice import mark_image_steps
 from schedules.tile import fold_epilogue, lanes_of, partition, unroll_all, vectorize_channels
@@ -31,11 +31,11 @@ COLUMNS = (7, 8, 6, 5, 4, 3, 2, 1)
 PANELS = (8, 16, 12)
 """Output channels per panel, best first."""
 MAX_SUMS = 24
-"""Vector registers for sums, which leaves some for the operands."""
+"""Vector registers for sums, which leaves some for the operands; of sixteen, half as many."""
 MAX_KINDS = 6
 """Kinds of step that are written out along a row: each is two copies of a round."""
 UNROLLED_TAPS = 32
-"""LLVM's loops: a sum of at most so many products is unrolled whole."""
+"""LLVM's loops: a sum of at most so many products is unrolled whole, where there are registers for it."""
 _STARTING = 16
 """Cycles of a step before its first round, about: what its first vectors wait for."""
 
@@ -113,11 +113,24 @@ def decide(workload: Workload, core: Core, decider: Decider) -> Decisions:
             "lanes": LANES,
             "load_style": STYLES.index(style),
         }
-    columns = decider.choose("columns", dividing_first(workload["w"], COLUMNS[:5]))
-    padded = round_up(workload["n"], CHANNEL_MULTIPLE)
-    panels = [each for each in PANELS if padded % each == 0 and columns * each // LANES <= MAX_SUMS]
+    few = style == BY_SCALAR
+    columns = decider.choose("columns", dividing_first(workload["w"], COLUMNS[4:] if few else COLUMNS[:5]))
+    padded, most = round_up(workload["n"], CHANNEL_MULTIPLE), MAX_SUMS // 2 if few else MAX_SUMS
+    panels = [each for each in PANELS if padded % each == 0 and columns * each // LANES <= most]
     channels = decider.choose("channels", sorted(panels, key=lambda each: -lanes_of(core, each)))
-    return {"written_out": 0, "columns": columns, "channels": channels, "lanes": lanes_of(core, channels)}
+    return {
+        "written_out": 0,
+        "columns": columns,
+        "channels": channels,
+        "lanes": lanes_of(core, channels),
+        "unrolled": int(not few and _taps(workload) <= UNROLLED_TAPS),
+    }
+
+
+def _taps(workload: Workload) -> int:
+    """The products of a sum."""
+    height = workload["kernel"]
+    return height * workload.shape.get("kernel_width", height) * workload["k"]
 
 
 def _kinds(frame: Frame) -> list[tuple[int, ImageStep]]:
@@ -178,17 +191,16 @@ def schedule(sch: Schedule, decisions: Decisions) -> None:
         )
     else:
         partition(sch, y, tile)
-        _accumulate(sch, total, decisions["lanes"])
+        _accumulate(sch, total, decisions["lanes"], bool(decisions["unrolled"]))
     if around is not None:
         hoist(sch, PLANES, axes=2)
 
 
-def _accumulate(sch: Schedule, total: SBlockRV, lanes: int) -> None:
+def _accumulate(sch: Schedule, total: SBlockRV, lanes: int, unrolled: bool) -> None:
     column, channel, r, s, k = sch.get_loops(total)[-5:]
     vector, lane = sch.split(channel, [None, lanes])
-    taps = [int(sch.get(loop).extent) for loop in (r, s, k)]
     sch.vectorize(lane)
     sch.reorder(r, s, k, column, vector, lane)
-    unroll_all(sch, *((r, s, k) if taps[0] * taps[1] * taps[2] <= UNROLLED_TAPS else (k,)))
+    unroll_all(sch, *((r, s, k) if unrolled else (k,)))
     unroll_all(sch, column, vector)
     sch.decompose_reduction(total, r)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from targets.errors import UserError
 
@@ -65,9 +65,10 @@ class Core:
 
         return Target(self.llvm_target(_TRIPLES[self.arch]))
 
-    def llvm_target(self, triple: str) -> dict[str, str]:
+    def llvm_target(self, triple: str) -> dict[str, Any]:
         """What TVM's target for this core says, on the platform that LLVM calls `triple`."""
-        return {"kind": "llvm", "mtriple": triple, "mcpu": self.llvm}
+        described = {"kind": "llvm", "mtriple": triple, "mcpu": self.llvm}
+        return described | ({"mattr": _ATTRIBUTES[self.arch]} if self.arch in _ATTRIBUTES else {})
 
 
 _TRIPLES = {
@@ -75,6 +76,8 @@ _TRIPLES = {
     ARMV7: "armv7a-linux-gnueabihf",
     X86_64: "x86_64-linux-gnu",
 }
+_ATTRIBUTES = {ARMV7: ["+use-misched"]}
+"""LLVM's usual order of instructions for these cores has most of what it loads spilled again."""
 
 # Sets of features, named for the architecture (V8_4: as Neoverse V1 has it), and the two kinds of issue.
 NONE: frozenset[str] = frozenset()

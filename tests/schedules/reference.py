@@ -70,6 +70,17 @@ def assert_agrees(case: Case, core: Core, tolerance: float = 1e-4) -> None:
 
 def agrees(case: Case, core: Core, ours: tirx.PrimFunc, tolerance: float = 1e-4) -> None:
     """The same for a kernel of `case` that was scheduled otherwise."""
+    values, expected = prepared(case, ours)
+    assert_close(_run(ours, core, values), expected, tolerance)
+
+
+def assert_close(result: np.ndarray, expected: np.ndarray, tolerance: float = 1e-4) -> None:
+    """Hold what a kernel computed against PyTorch's, on numbers of size 1."""
+    np.testing.assert_allclose(result, expected, atol=tolerance * max(1.0, np.abs(expected).max()), rtol=0)
+
+
+def prepared(case: Case, ours: tirx.PrimFunc) -> tuple[list[np.ndarray], np.ndarray]:
+    """The parameters of a scheduled kernel of `case`, the last without numbers yet, and what those are to be."""
     random = np.random.default_rng(0)
     logical = [tuple(int(n) for n in tensor.shape) for tensor in _tensors(case)]
     *inputs, output = (random.standard_normal(shape).astype("float32") for shape in logical)
@@ -79,9 +90,7 @@ def agrees(case: Case, core: Core, ours: tirx.PrimFunc, tolerance: float = 1e-4)
         value if value.shape == (wanted := _shape(parameter)) else pack(value, wanted[-1])
         for value, parameter in zip(inputs, ours.params, strict=False)
     ]
-    result = _run(ours, core, [*laid_out, np.full_like(output, np.nan)])
-    expected = _expected(case, inputs)
-    np.testing.assert_allclose(result, expected, atol=tolerance * max(1.0, np.abs(expected).max()), rtol=0)
+    return [*laid_out, np.full_like(output, np.nan)], _expected(case, inputs)
 
 
 def _run(function: tirx.PrimFunc, core: Core, values: list[np.ndarray]) -> np.ndarray:

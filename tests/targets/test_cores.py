@@ -36,8 +36,16 @@ LLVM_FEATURES = {
 }
 TRIPLES = {AARCH64: "aarch64-linux-gnu", ARMV7: "armv7a-linux-gnueabihf"}
 QEMUS = {AARCH64: "qemu-aarch64", ARMV7: "qemu-arm"}
-# What LLVM may emit for neoverse-n1 and cortex-x1 that is no instruction of user code, or only tunes.
-NOT_INSTRUCTIONS = {"spe", "use-postra-scheduler", "neoversen1", "cortex-x1", "cmp-bcc-fusion"}
+# What LLVM may emit for neoverse-n1, cortex-x1 and cortex-a17 that is no instruction of user code, or only tunes.
+NOT_INSTRUCTIONS = {
+    "spe",
+    "use-postra-scheduler",
+    "neoversen1",
+    "cortex-x1",
+    "cmp-bcc-fusion",
+    "a17",
+    "avoid-partial-cpsr",
+}
 # From the ID registers in QEMU's target/arm/cpu64.c and target/arm/tcg/cpu64.c, and cpu32.c. All of 64 bits
 # have crc, so `generic`, which has not, cannot be emulated more narrowly.
 QEMU_FEATURES = {
