@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from schedules.kernel import LANES
-
 REGISTERS = 16
 STEP = 4
 """Input channels of a round: a pixel's are one vector."""
@@ -71,7 +69,7 @@ class Tile:
         return next(each for each in range(self._room // _PAIR, 0, -1) if loads % each == 0)
 
     def lines(self) -> list[str]:
-        """The instructions, one a line: COUNT is one less than the rounds, and bases are left behind the last."""
+        """The instructions, one a line. COUNT is one less than the rounds; addresses end behind operands."""
         lines = []
         if self.rounds:
             lines += [self._pixel(row) for row in range(self.rows)]

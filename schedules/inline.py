@@ -57,7 +57,8 @@ def call(
 
     `sums` are vector registers. `arguments` are addresses or numbers by the general register they come in,
     which the assembly may change; `starts`, if any, are the values that the sums come in with. `kept` come in
-    v0 and up, and stay. It is not duplicated: LLVM takes it all for one instruction, and would unroll loops with it.
+    v0 and up, and stay. It is not duplicated: LLVM takes it all for one instruction, and would unroll loops
+    with it.
     """
     count, registers = len(sums), list(arguments)
     vector, integer = machine.vector, machine.address

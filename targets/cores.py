@@ -111,8 +111,8 @@ Q16 = (ARMV7, 128, 16)
 # Why A76 to A78C have neoverse-n1 as -mcpu: LLVM 22 schedules them as A57s (llvm-project pull request 211209
 # mends that later), with 64-bit vector pipes. The N1 has a model of its own, with A76's 128-bit pipes, and
 # the same instructions for user code. X1 and later have models that fit. X1C is compiled as X1, as QEMU 7.2
-# has no model between cortex-a76 and max. A7 is compiled as A17, which has the same instructions: for an A7, LLVM
-# multiplies and adds apart, which takes it twice as long.
+# has no model between cortex-a76 and max. A7 is compiled as A17, which has the same instructions: for an A7,
+# LLVM multiplies and adds apart, which takes it twice as long.
 #
 # FMA per cycle: "ASIMD FP multiply accumulate, Q-form" in Arm's Software Optimization Guides, section 3, as
 # LLVM's scheduling models of those guides have it: two 64-bit pipes up to A75 (8 flops a cycle measured on

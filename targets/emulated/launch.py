@@ -16,8 +16,8 @@ from targets.cores import AARCH64, ARMV7, Core
 from targets.emulated.board import choose_model, find_qemu, find_sysroot
 from targets.errors import DeviceError, UserError
 
-# The first bytes and e_machine: EM_AARCH64 of the ELF for the Arm 64-bit Architecture, section 5.1, and EM_ARM of
-# the ELF for the Arm Architecture, section 5.2.
+# The first bytes and e_machine: EM_AARCH64 of the ELF for the Arm 64-bit Architecture, section 5.1, and
+# EM_ARM of the ELF for the Arm Architecture, section 5.2.
 _ELF = {AARCH64: (b"\x7fELF\x02\x01", 183, "64-bit"), ARMV7: (b"\x7fELF\x01\x01", 40, "32-bit")}
 _LAST_WORDS_BYTES = 4096
 
@@ -41,7 +41,7 @@ class Launch:
 
 
 def run_program(core: Core, command: Sequence[str], launch: Launch, options: Sequence[str] = ()) -> None:
-    """Run the program `command`, of the core's architecture, on an emulated `core`, with more `options` for qemu-user.
+    """Run `command`, a program for the core's architecture, on an emulated one, with more `options` for QEMU.
 
     What it prints is dropped. Its process group is killed when it ends, fails, takes too long, or this
     program is interrupted. Raises UserError when the emulator is missing, the program is for something
@@ -120,5 +120,6 @@ def _require_arm(program: Path, core: Core) -> None:
         raise UserError(f"cannot read the program {program}: {error.strerror}") from error
     if not head.startswith(magic) or int.from_bytes(head[18:20], "little") != machine:
         raise UserError(
-            f"{program} is not an {core.arch} program: an emulated {core.name} runs ELF programs for {bits} ARM"
+            f"{program} is not an {core.arch} program: "
+            f"an emulated {core.name} runs ELF programs for {bits} ARM"
         )

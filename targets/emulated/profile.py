@@ -55,7 +55,7 @@ class Block:
     offset: int
     """Where it lies in that file, in bytes; 0 without a file."""
     code: bytes
-    """Its instructions, of 4 bytes each; where 32-bit code is Thumb's, some have 2, and are counted as half."""
+    """Its instructions, of 4 bytes each; Thumb's of 2, in 32-bit code that is not ours, count as half."""
     executions: float
     l1_misses: tuple[float, ...]
     """Lines not found in the first level, one figure per cache model."""

@@ -80,7 +80,7 @@ def assert_close(result: np.ndarray, expected: np.ndarray, tolerance: float = 1e
 
 
 def prepared(case: Case, ours: tirx.PrimFunc) -> tuple[list[np.ndarray], np.ndarray]:
-    """The parameters of a scheduled kernel of `case`, the last without numbers yet, and what those are to be."""
+    """The parameters of a scheduled kernel of `case`, the last not computed yet, and what that is to be."""
     random = np.random.default_rng(0)
     logical = [tuple(int(n) for n in tensor.shape) for tensor in _tensors(case)]
     *inputs, output = (random.standard_normal(shape).astype("float32") for shape in logical)

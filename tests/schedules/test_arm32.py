@@ -13,8 +13,8 @@ from reference import Case, assert_close, function_of, prepared
 from test_assembly import POINTWISE, WINDOW, assembly, count, written_out
 
 from compile.c_library.kernels import compile_kernels
-from schedules.arm32 import REGISTERS, Tile
 from schedules.apply import schedule_kernel
+from schedules.arm32 import REGISTERS, Tile
 from schedules.window import Window
 from targets.cores import ARMV7, find_core
 from targets.emulated.board import find_qemu, find_sysroot

@@ -36,7 +36,8 @@ LLVM_FEATURES = {
 }
 TRIPLES = {AARCH64: "aarch64-linux-gnu", ARMV7: "armv7a-linux-gnueabihf"}
 QEMUS = {AARCH64: "qemu-aarch64", ARMV7: "qemu-arm"}
-# What LLVM may emit for neoverse-n1, cortex-x1 and cortex-a17 that is no instruction of user code, or only tunes.
+# What LLVM may emit for neoverse-n1, cortex-x1 and cortex-a17 that is no instruction of user code, or only
+# tunes.
 NOT_INSTRUCTIONS = {
     "spe",
     "use-postra-scheduler",
