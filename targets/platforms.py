@@ -89,8 +89,12 @@ LINUX, MUSL, X86 = f"aarch64-linux-gnu.{GLIBC}", "aarch64-linux-musl", f"x86_64-
 ANDROID = "aarch64-unknown-linux-android24"
 
 # With 32 bits floats are passed in registers, but on Android (its armeabi-v7a). A CPU may lack NEON, and with
-# it half of the registers. Tables for exceptions would want libgcc's functions, and nothing throws any.
-ARM32 = ("-mcpu=baseline-neon-d32", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables")
+# it half of the registers. Tables for exceptions would want libgcc's functions, and nothing throws any. glibc
+# does not list every folder unless files' numbers have 64 bits.
+ARM32 = (
+    *("-mcpu=baseline-neon-d32", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables"),
+    "-D_FILE_OFFSET_BITS=64",
+)
 LINUX32, MUSL32 = f"arm-linux-gnueabihf.{GLIBC}", "arm-linux-musleabihf"
 SOFT32, ANDROID32 = "arm-linux-musleabi", "armv7a-unknown-linux-androideabi24"
 # fmt: off

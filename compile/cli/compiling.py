@@ -232,7 +232,7 @@ def _require_one_architecture(cores: Sequence[Core], artifact: Artifact) -> None
         names = ", ".join(f"{each.name} ({each.arch})" for each in cores)
         raise UserError(f"One library is for one architecture, not for {names}: compile one for each.")
     if cores[0].arch != AARCH64 and artifact != "c-library":
-        raise UserError(f"A bundle is for 64 bits, and {cores[0].name} has 32: leave --format out, or give --format c-library.")
+        raise UserError(f"A bundle is for 64 bits, and {cores[0].name} has 32: give --format c-library.")
 
 
 def _require_host_options(chosen: str | None, artifact: Artifact) -> None:

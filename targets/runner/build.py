@@ -27,12 +27,13 @@ def build_runner(platform: Platform) -> Path:
     Raises UserError when Zig is missing, or the build fails.
     """
     headers = sorted(SRC.glob("*.h"))
-    key = content_key([toolchain_versions(), platform.zig, *C_FLAGS, *LINK_FLAGS, *SOURCES, *headers])
+    flags = (*C_FLAGS, *platform.flags, *LINK_FLAGS)
+    key = content_key([toolchain_versions(), platform.zig, *flags, *SOURCES, *headers])
     return cached("runners", key, partial(_build, platform))
 
 
 def _build(platform: Platform, output: Path) -> None:
     objects = [output.with_name(f"{source.stem}.o") for source in SOURCES]
     for source, compiled in zip(SOURCES, objects, strict=True):
-        compile_object(source, compiled, (*C_FLAGS, f"-I{SRC}"), platform.zig)
+        compile_object(source, compiled, (*C_FLAGS, *platform.flags, f"-I{SRC}"), platform.zig)
     compile_program(objects, output, LINK_FLAGS, "cc", platform.zig)

@@ -19,8 +19,9 @@ from tests.e2e.test_host import close, traced_of
 pytestmark = pytest.mark.emulator
 
 TARGET = arm_platform("linux", ARMV7).zig
-REPEATS = Path(__file__).with_name("c_library_repeat.c")
 TRAINED = ("mobilenet_v2", "--weights", "imagenet")
+INSTRUCTIONS = {MOBILENET: 6.1e6, TRAINED: 130e6}
+"""More than a run takes, of one thread."""
 
 
 @pytest.fixture(scope="module")
@@ -52,15 +53,15 @@ def test_a_c_program_gives_pytorchs_numbers(small: Path, tmp_path: Path, cpu: st
     check_numbers(small, tmp_path, cpu, core)
 
 
-def instructions(folder: Path, core: str) -> float:
-    """Of one run, by one thread."""
-    program = user_of(folder, TARGET, REPEATS)
-    return instructions_per_repeat(find_core(core), [str(program), REPEAT])
+def instructions(folder: Path, core: str, image: Path) -> float:
+    """Of one run of the program beside the library, by one thread."""
+    command = [folder / "run", "--input", image, "--repeat", REPEAT]
+    return instructions_per_repeat(find_core(core), list(map(str, command)))
 
 
-def test_instructions_are_counted(small: Path) -> None:
-    # 0.3 M multiply-adds, most of them in odd places; without vectors it would be millions.
-    fused, apart = (instructions(small, core) for core in ("cortex-a15", "cortex-a9"))
+def test_instructions_of_the_program_are_counted(small: Path, tmp_path: Path) -> None:
+    np.zeros((1, 3, 33, 47), np.float32).tofile(tmp_path / "image.bin")
+    fused, apart = (instructions(small, core, tmp_path / "image.bin") for core in ("cortex-a15", "cortex-a9"))
     assert 100e3 < fused < apart < 1500e3
 
 
@@ -127,8 +128,9 @@ def test_the_design_of_a_cpu_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--cpu", "a7"), "--format c-library"),
+        (("--cpu", "a7", "--format", "bundle"), "--format c-library"),
         (("--cpu", "a7", "--format", "both"), "--format c-library"),
+        (("--cpu", "a7", "--validate", "emulated"), "linux-armv7a"),
         (("--cpu", "a7,a53", "--format", "c-library"), "one architecture"),
     ],
 )
@@ -151,4 +153,4 @@ def test_no_emulated_board_has_32_bits(armature: Armature) -> None:
 def test_mobilenet(armature: Armature, tmp_path: Path, model: tuple[str, ...], core: str, cpu: str) -> None:
     folder = compiled(armature, tmp_path / "out", model, core, "c-library")
     check_numbers(folder, tmp_path, cpu, core)
-    assert instructions(folder, core) < {MOBILENET: 6.1e6, TRAINED: 130e6}[model]
+    assert instructions(folder, core, tmp_path / "image.bin") < INSTRUCTIONS[model]
