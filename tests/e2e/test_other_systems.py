@@ -115,5 +115,6 @@ def test_androids_register_is_left_alone(row: Platform, folder: Path) -> None:
 
 
 def test_a_bundle_is_for_linux(armature: Armature, tmp_path: Path) -> None:
-    result = armature("compile", *ODD_CHANNELS, "--platform", "musl", "-o", tmp_path / "out")
-    assert result.exit_code == 2 and "--format c-library" in result.stderr
+    bundle = ("--format", "bundle", "--platform", "musl", "-o", tmp_path / "out")
+    result = armature("compile", *ODD_CHANNELS, *bundle)
+    assert result.exit_code == 2 and "leave --format bundle out" in result.stderr
