@@ -80,8 +80,8 @@ BIONIC = {
 
 # Outlined atomics pull in a helper for each. Android is compiled with musl's headers, as Zig brings none of
 # its own: of what pool.h and cpus.h take from them, mutex, condition, thread and cpu_set_t have bionic's
-# size, sigset_t is larger than bionic's, and constants are the kernel's. x18 is Android's own; devices with
-# pages of 16 KB want segments of as much.
+# size (with 32 bits all but threads are larger), sigset_t is larger than bionic's, and constants are the
+# kernel's. x18 is Android's own; devices with pages of 16 KB want segments of as much.
 ALONE = ("-mno-outline-atomics",)
 FIXED = (*ALONE, "-ffixed-x18")
 PAGES = ("-nostdlib", "-Wl,-z,max-page-size=16384", "-Wl,--hash-style=both")

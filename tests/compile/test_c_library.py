@@ -10,15 +10,16 @@ import pytest
 from compile.c_library.features import HWCAPS, hwcaps
 from compile.c_library.names import c_name
 from compile.c_library.sources import MAX_RANK, header
-from targets.cores import FEATURES
+from targets.cores import ARMV7, FEATURES, FEATURES_32
 from targets.errors import UserError
+from targets.platforms import arm_platform
 from targets.toolchain import compile_object
 
 AGENT = Path(__file__).parents[2] / "targets" / "agent" / "src" / "info.c"
 
 
 def test_the_bits_are_those_of_the_agent(tmp_path: Path) -> None:
-    assert set(HWCAPS) == set(FEATURES)
+    assert set(HWCAPS) == {*FEATURES, *FEATURES_32}
     text = AGENT.read_text()
     rows = re.findall(r'\{"(\w+)", ([\w| ]+), ([\w| ]+)\}', text)
     assert {name for name, _, _ in rows} == set(FEATURES)
@@ -31,6 +32,15 @@ def test_the_bits_are_those_of_the_agent(tmp_path: Path) -> None:
     source.write_text("\n".join(["#include <asm/hwcap.h>", *newer, *checks, ""]))
     compile_object(source, tmp_path / "bits.o", ("-std=c11",))
     assert hwcaps({"crc", "fp16", "sve2"}) == (1 << 7 | 1 << 9 | 1 << 10, 1 << 1)
+
+
+def test_the_bits_of_32_bit_cpus_are_linuxs(tmp_path: Path) -> None:
+    bits = {"HWCAP_NEON": "neon", "HWCAP_VFPv4": "vfpv4", "HWCAP_IDIVA": "idiva"}
+    checks = [f'_Static_assert({each} == {HWCAPS[name][0]}, "{name}");' for each, name in bits.items()]
+    source = tmp_path / "bits.c"
+    source.write_text("\n".join(["#include <asm/hwcap.h>", *checks, ""]))
+    compile_object(source, tmp_path / "bits.o", ("-std=c11",), arm_platform("linux", ARMV7).zig)
+    assert sorted(bits.values()) == sorted(FEATURES_32)
 
 
 @pytest.mark.parametrize(
