@@ -123,18 +123,30 @@ class Bundle:
 
     @contextmanager
     def loaded_on(self, device_spec: str) -> Iterator[tuple[Device, Program]]:
-        """The device, with the library loaded.
+        """The device, with the library loaded. Raises as `opened` and `load_on` do."""
+        with self.opened(device_spec) as device:
+            yield device, self.load_on(device)
 
-        Raises UserError where the device is unknown or its system or CPU is another than the library's,
-        DeviceError where it fails.
+    @contextmanager
+    def opened(self, device_spec: str) -> Iterator[Device]:
+        """A device that can load the library.
+
+        Raises UserError where the device is unknown or its system is another than the library's, DeviceError
+        where it fails.
         """
         require_platform(device_spec, self.platform)
         # What an emulated board emulates where nothing is said; this machine's core is in no table.
         core = None if device_spec == HOST else find_core(self.core)
         with open_device(device_spec, core, SESSION_SECONDS) as device:
-            self.require_features(device.spec, device.features)
-            load = device.load if self.needs_runtime else device.load_c_library
-            yield device, load(self.library)
+            yield device
+
+    def load_on(self, device: Device) -> Program:
+        """The library, loaded there. UserError where its CPU is another than the library's, DeviceError where
+        that fails.
+        """
+        self.require_features(device.spec, device.features)
+        load = device.load if self.needs_runtime else device.load_c_library
+        return load(self.library)
 
     @property
     def labels(self) -> str | None:

@@ -131,7 +131,7 @@ def _timing_warnings(found: Measurement) -> Iterator[Warning]:
     if found.spread > MOST_SPREAD:
         yield Warning(
             f"from p10 to p90 it varies by {found.spread:.0%} of the median",
-            "end what else runs there, set the governor to performance, keep it on one cluster (taskset)",
+            "end what else runs there, set the governor to performance, keep it on one cluster (--pin)",
         )
     if abs(found.drift) > MOST_DRIFT:
         slower, why = ("slower", "throttling?") if found.drift > 0 else ("faster", "still warming up?")

@@ -15,6 +15,8 @@ from targets.board_warnings import Warning, board_warnings, others_cpus
 from targets.device import Device, Program
 from targets.emulation import why_emulated
 from targets.errors import UserError
+from targets.pin import Pin
+from targets.user_boards import find_user_board
 
 
 @dataclass(frozen=True)
@@ -83,20 +85,28 @@ class MeasuredReport:
         }
 
 
-def measure_bundle(bundle: Bundle, device_spec: str, rule: Rule | None = None) -> MeasuredReport:
+def measure_bundle(
+    bundle: Bundle, device_spec: str, rule: Rule | None = None, pin: Pin | None = None
+) -> MeasuredReport:
     """Time inferences of `bundle` on the board `device_spec`, for random inputs that are always the same.
+
+    They run on the CPUs `pin`, or else on those that boards.toml says.
 
     Raises UserError when the board is emulated, its CPU lacks what the bundle needs, or `device_spec` is
     wrong; DeviceError when the board fails.
     """
-    with bundle.loaded_on(device_spec) as (device, program):
+    mine = find_user_board(device_spec)
+    pin = pin or (mine.pin if mine else None)
+    with bundle.opened(device_spec) as device:
         why = why_emulated(device.state())
         if why is not None:
             raise UserError(
                 f"{device.spec} is an emulated board ({why}): its time says nothing of silicon.\n"
                 f"For an estimate: armature bench {bundle.path} --device emulated:{bundle.core}"
             )
-        return measure_on(device, program, bundle, rule or Rule())
+        if pin is not None:
+            device.pin(pin)
+        return measure_on(device, bundle.load_on(device), bundle, rule or Rule())
 
 
 def measure_on(device: Device, program: Program, bundle: Bundle, rule: Rule) -> MeasuredReport:

@@ -66,7 +66,7 @@ def _mixed_mask(_: BoardState, after: BoardState) -> Iterator[Warning]:
     kinds = {cpu.kind for cpu in ran}
     mask = f"the mask {cpu_list(cpu.number for cpu in after.allowed)} covers slow and fast cores"
     fast = cpu_list(cpu.number for cpu in _fastest(after))
-    remedy = f"start the agent on one cluster: taskset -c {fast} ./run serve ..."
+    remedy = f"keep it on one cluster: --pin {fast}, or on the board taskset -c {fast} ./run serve ..."
     if len(kinds) == 1:
         yield Warning(
             f"{mask}; all ran on cpu {cpu_list(cpu.number for cpu in ran)}", remedy, unreliable=False

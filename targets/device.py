@@ -14,6 +14,7 @@ from targets.board_state import BoardState
 from targets.boards import Board, big_cluster, big_core, find_board
 from targets.cores import AARCH64, Core, find_core
 from targets.errors import UserError
+from targets.pin import Pin
 from targets.platforms import LINUX_ARM, host_platform
 from targets.user_boards import UserBoard, find_user_board
 
@@ -94,6 +95,14 @@ class Device(Protocol):
 
         Raises:
             DeviceError: the link was lost, or the agent there is too old to tell.
+        """
+
+    def pin(self, pin: Pin) -> None:
+        """Keeps all that is loaded from now on, and its threads, on these CPUs.
+
+        Raises:
+            UserError: it has no such CPUs.
+            DeviceError: it refuses them, the link was lost, or the agent there is too old.
         """
 
 

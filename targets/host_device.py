@@ -16,6 +16,7 @@ from targets.cores import Core
 from targets.device import HOST
 from targets.errors import DeviceError, UserError
 from targets.host import host_core
+from targets.pin import Pin
 
 
 class HostProgram:
@@ -77,6 +78,10 @@ class HostDevice:
             "This machine's clocks and load are not watched, so a time here would be worth nothing.\n"
             "Time the folder's own program (run --repeat N --json), or measure a board (--device ssh://USER@HOST)."
         )
+
+    def pin(self, pin: Pin) -> None:  # noqa: ARG002
+        """Raises UserError: it would keep this whole process on these CPUs, the compiler too."""
+        raise UserError(f"{HOST} is not pinned to CPUs: start the command itself by taskset.")
 
 
 @contextmanager

@@ -20,10 +20,11 @@ import tvm
 from numpy.typing import NDArray
 from tvm.runtime.vm import VirtualMachine
 
-from targets.board_state import BoardState, parse_state
+from targets.board_state import BoardState, cpu_list, parse_state
 from targets.cores import Core
 from targets.errors import DeviceError, LostError
 from targets.handover import open_session
+from targets.pin import Pin
 from targets.place import Place, greet
 from targets.rpc_c_library import RpcCLibrary, load_c_library
 from targets.tracker import Tracker
@@ -37,6 +38,7 @@ CONNECT_SECONDS = 30.0  # for our turn: longer means that another client holds t
 DEVICE_INFO = "armature.device_info"
 STATE = "armature.board.state"
 SAMPLE = "armature.board.sample"
+PIN = "armature.board.pin"
 
 # How TVM's client words a dead socket; `code=` is its own "shut down", met where an answer was due.
 _LOST = re.compile(
@@ -184,6 +186,19 @@ class RpcDevice:
         with self.link.explained("asking for its state"):
             return parse_state(_ask(self.link, STATE))
 
+    def pin(self, pin: Pin) -> None:
+        """See `targets.device.Device`."""
+        wanted = pin.cpus_of(self.state(), self.spec)
+        doing = f"keeping it on cpu {cpu_list(wanted)}"
+        with self.link.explained(doing):
+            _function(self.link, PIN)(*sorted(wanted))
+        mask = self.state().mask
+        if mask and mask != wanted:
+            raise DeviceError(
+                f"{self.spec} failed while {doing}: it may use cpu {cpu_list(mask)} only. "
+                "Choose among these, or start the agent where more are allowed (taskset, cpuset)."
+            )
+
 
 @contextmanager
 def connect_board(board: EmulatedBoard, session_timeout: float = 0.0) -> Iterator[RpcDevice]:
@@ -228,8 +243,13 @@ def _opened(link: Link, session_timeout: float) -> Iterator[tuple[Link, dict[str
 
 def _ask(link: Link, function: str) -> str:
     """The text that a function of our agent returns."""
+    return str(_function(link, function)())
+
+
+def _function(link: Link, function: str) -> Any:
+    """A function of our agent."""
     try:
-        return str(link.session.get_function(function)())
+        return link.session.get_function(function)
     except AttributeError as error:
         raise DeviceError(
             f"{link.spec} is a TVM RPC server, but not Armature's agent, or one too old to have {function}: "

@@ -14,6 +14,7 @@ import platformdirs
 
 from targets.cores import Core, find_core
 from targets.errors import UserError
+from targets.pin import Pin, parse_pin
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -28,7 +29,7 @@ USES = {
     "tracker": ("token_file",),
 }
 """The keys that mean something for one kind of address."""
-COMMON = ("address", "core")
+COMMON = ("address", "core", "pin")
 KEYS = (*COMMON, "key", "ssh_config", "prefix", "token_file")
 
 
@@ -38,6 +39,8 @@ class UserBoard:
 
     address: str
     core: Core | None = None
+    pin: Pin | None = None
+    """The CPUs that `bench` and `tune` measure on."""
     key: Path | None = None
     """Of SSH."""
     ssh_config: Path | None = None
@@ -95,6 +98,7 @@ def _board(where: str, name: str, row: Mapping[str, Any]) -> UserBoard:
     return UserBoard(
         address,
         _core(where, row),
+        _pin(where, row),
         _path(where, row, "key"),
         _path(where, row, "ssh_config"),
         tuple(shlex.split(row.get("prefix", ""))),
@@ -107,6 +111,13 @@ def _core(where: str, row: Mapping[str, Any]) -> Core | None:
         return find_core(row["core"]) if "core" in row else None
     except UserError as error:
         raise UserError(f"{where}: core: {error}") from error
+
+
+def _pin(where: str, row: Mapping[str, Any]) -> Pin | None:
+    try:
+        return parse_pin(row["pin"]) if "pin" in row else None
+    except UserError as error:
+        raise UserError(f"{where}: pin: {error}") from error
 
 
 def _path(where: str, row: Mapping[str, Any], key: str) -> Path | None:

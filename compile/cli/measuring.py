@@ -12,6 +12,7 @@ from targets.errors import UserError
 
 if TYPE_CHECKING:
     from compile.bundle import Bundle
+    from targets.pin import Pin
 
 DEFAULT_SECONDS = 30.0
 
@@ -34,7 +35,7 @@ def is_board(device: str) -> bool:
 
 
 def measure_command(
-    bundle: Bundle, device: str, ghz: float | None, seconds: float | None, as_json: bool
+    bundle: Bundle, device: str, ghz: float | None, seconds: float | None, pin: Pin | None, as_json: bool
 ) -> None:
     """Measure, and print what was found."""
     if ghz is not None:
@@ -43,5 +44,5 @@ def measure_command(
         from compile.measure import Rule
         from compile.measure_bundle import measure_bundle
 
-        report = measure_bundle(bundle, device, Rule(seconds=seconds or DEFAULT_SECONDS))
+        report = measure_bundle(bundle, device, Rule(seconds=seconds or DEFAULT_SECONDS), pin)
     print_json(report.to_json()) if as_json else print_parts(show_measured.measured(report))

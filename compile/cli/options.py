@@ -13,6 +13,7 @@ from targets.errors import UserError
 
 if TYPE_CHECKING:
     from targets.cores import Core
+    from targets.pin import Pin
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document instead of tables."
@@ -42,6 +43,30 @@ ghz_option = click.option(
     type=click.FloatRange(min=0, min_open=True),
     metavar="GHZ",
     help="The core's clock, for estimated times.  [default: the board's]",
+)
+
+
+class PinType(click.ParamType):  # type: ignore[type-arg]  # generic only in newer versions of click
+    """CPUs of a board."""
+
+    name = "pin"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Pin:  # noqa: ARG002
+        """What is meant. UserError where it is neither numbers nor a core."""
+        from targets.pin import parse_pin
+
+        try:
+            return parse_pin(str(value))
+        except UserError as error:
+            raise UserError(f"--pin: {error}") from error
+
+
+pin_option = click.option(
+    "--pin",
+    type=PinType(),
+    metavar="CPUS|CORE",
+    help="On a board: the CPUs to run on, as in 4-5, or all of one core, as in cortex-a72.  "
+    "[default: those of boards.toml, or what the board chooses]",
 )
 
 

@@ -10,12 +10,13 @@ import click
 from compile.cli import show_estimates
 from compile.cli.console import print_json, print_parts, stage
 from compile.cli.measuring import is_board, measure_command, seconds_option
-from compile.cli.options import device_option, ghz_option, json_option
+from compile.cli.options import device_option, ghz_option, json_option, pin_option
 from targets.device import EMULATED
 from targets.errors import UserError
 
 if TYPE_CHECKING:
     from targets.cores import Core
+    from targets.pin import Pin
 
 BENCH_HELP = """Estimate what one inference costs on the emulated board, or measure it on a board.
 
@@ -32,6 +33,7 @@ Examples:
   armature bench mnv2 --device emulated:cortex-a53 --ghz 1.4 --json
   armature bench mnv2 --core a53,a55,a72,a76
   armature bench mnv2 --device ssh://pi@raspberrypi.local
+  armature bench mnv2 --device rock --pin cortex-a72
 """
 
 
@@ -46,9 +48,16 @@ Examples:
 )
 @ghz_option
 @seconds_option
+@pin_option
 @json_option
 def bench_command(
-    bundle: Path, device: str, cores: str | None, ghz: float | None, seconds: float | None, as_json: bool
+    bundle: Path,
+    device: str,
+    cores: str | None,
+    ghz: float | None,
+    seconds: float | None,
+    pin: Pin | None,
+    as_json: bool,
 ) -> None:
     chosen = _chosen_cores(cores, device, ghz)
     with stage("load"):
@@ -57,10 +66,12 @@ def bench_command(
 
         opened = open_bundle(bundle)
     if not chosen and is_board(device):
-        measure_command(opened, device, ghz, seconds, as_json)
+        measure_command(opened, device, ghz, seconds, pin, as_json)
         return
     if seconds is not None:
         raise UserError("--seconds is for a board: an emulated one is counted, which takes what it takes.")
+    if pin is not None:
+        raise UserError("--pin is for a board: an emulated one has one CPU.")
     if chosen:
         with stage("count"):
             reports = count_for_cores(opened, chosen)

@@ -14,11 +14,19 @@ from rich.live import Live
 
 from compile.cli import show_tuning
 from compile.cli.console import print_parts, screen, stage
-from compile.cli.options import chosen_core, device_option, json_option, trust_option, tuning_log_option
+from compile.cli.options import (
+    chosen_core,
+    device_option,
+    json_option,
+    pin_option,
+    trust_option,
+    tuning_log_option,
+)
 from targets.errors import UserError
 
 if TYPE_CHECKING:
     from compile.tuning.tuner import Listener, Tuner
+    from targets.pin import Pin
 
 TUNE_HELP = """Search the schedules of MODEL's kernels on DEVICE, and keep what is found.
 
@@ -39,6 +47,7 @@ Examples:
   armature tune mobilenet_v2 --device emulated:a76 --dry-run
   armature tune mobilenet_v2 --device emulated:a76 --workers ray://head:10001
   armature tune mobilenet_v2 --device ssh://pi@192.168.1.7 --board rpi4
+  armature tune mobilenet_v2 --device rpc://192.168.1.8:9090 --cpu a72 --pin a72
   armature tune mobilenet_v2 --device tracker://192.168.1.2:9190/pi4 --cpu cortex-a72
 """
 
@@ -82,6 +91,7 @@ class Workers(click.ParamType):  # type: ignore[type-arg]  # generic only in new
 @device_option
 @click.option("--cpu", metavar="CORE", help="The core of boards over RPC; see `armature cores`.")
 @click.option("--board", metavar="BOARD", help="Its biggest core instead; see `armature boards`.")
+@pin_option
 @click.option("--trials", type=click.IntRange(min=1), metavar="N", help="The most candidates to measure.")
 @click.option("--budget", type=Duration(), metavar="TIME", help="The longest to search, as in 30m.")
 @click.option("--resume", is_flag=True, help="Count what the log has from this device as trials made.")
@@ -102,6 +112,7 @@ def tune_command(
     device: str,
     cpu: str | None,
     board: str | None,
+    pin: Pin | None,
     trials: int | None,
     budget: float | None,
     resume: bool,
@@ -124,7 +135,7 @@ def tune_command(
         from compile.tuning.tuner import Budget, Tuner
 
         sources = {name: replace(read_spec(name), trust=trust) for name in names}
-        measurer = measurer_for(device, core, workers)
+        measurer = measurer_for(device, core, workers, pin)
     with stage("trace"):
         networks = {name: trace(source).relax() for name, source in sources.items()}
     with stage("lower"):

@@ -22,7 +22,8 @@ from compile.tuning.candidate import Figure
 from compile.tuning.limits import Limits
 from compile.tuning.workers import end_pool, failure_of, worker_pool
 from targets.cores import Core
-from targets.errors import DeviceError, LostError
+from targets.errors import DeviceError, LostError, UserError
+from targets.pin import Pin
 from targets.place import Place, answers
 from targets.shell.board import ShellBoard
 from targets.tracker import Tracker
@@ -55,6 +56,7 @@ class Setting:
     health: BoardHealth
     jobs: Jobs
     stop: threading.Event
+    pin: Pin | None = None
     asking: set[threading.Thread] = field(default_factory=set)
     """Our own lanes that wait at the tracker."""
 
@@ -129,13 +131,16 @@ class Lane:
         """
         health, seconds = self._at.health, self._at.limits.connect
         try:
-            nature = self._step(seconds, board_process.connect, self._at.spec, place)
+            nature = self._step(seconds, board_process.connect, self._at.spec, place, self._at.pin)
         except (FutureTimeoutError, DeviceError, ProcessExpired) as error:
             if not health.is_held(place):
                 is_there = self._at.answers(place)
                 health.failed(place, _reason(error, f"took no client in {seconds:g} s"), answers=is_there)
             return False
-        misfit = self._at.misfit(nature)
+        except UserError as error:
+            misfit = str(error)  # it has not the CPUs that are asked for
+        else:
+            misfit = self._at.misfit(nature)
         if misfit:
             health.is_unfit(place, misfit)
             self._release()

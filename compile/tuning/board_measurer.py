@@ -29,6 +29,7 @@ from compile.tuning.units import EMULATOR, MEASURED
 from compile.tuning.workers import end_pool, failure_of, worker_pool
 from targets.cores import Core
 from targets.errors import DeviceError, UserError
+from targets.pin import Pin
 from targets.place import Place
 from targets.shell.board import ShellBoard
 
@@ -56,6 +57,8 @@ class BoardMeasurer:
     count: int
     builders: int
     limits: Limits = field(default_factory=Limits)
+    pin: Pin | None = None
+    """The CPUs of each board that candidates run on; None: those that the board chooses."""
     _session: _Session | None = None
 
     @property
@@ -127,6 +130,7 @@ class _Session:
             self.health,
             self.jobs,
             self._stop,
+            measurer.pin,
         )
         self._lanes = [Lane(self._setting) for _ in range(measurer.count)]
         threading.Thread(target=self._watch, daemon=True).start()
@@ -175,30 +179,37 @@ class _Session:
 
 
 def board_measurer(
-    device: str, boards: Boards, core: Core, builders: int, limits: Limits | None = None
+    device: str,
+    boards: Boards,
+    core: Core,
+    builders: int,
+    limits: Limits | None = None,
+    pin: Pin | None = None,
 ) -> BoardMeasurer:
     """What measures for `core` on the board or boards that `device` names, after asking one what it is.
 
-    Raises UserError when its CPU is not such a core, DeviceError when none answers.
+    Raises UserError when its CPU is not such a core or it has not the CPUs `pin`, DeviceError when none
+    answers.
     """
     limits = limits or Limits()
     count = 1 if isinstance(boards, Place) else boards.count()
-    nature = _look(device, boards, limits)
+    nature = _look(device, boards, limits, pin)
     lacking = sorted(core.features - nature.features)
     if lacking:
         raise UserError(
             f"{device} is no {core.name}: its CPU lacks {', '.join(lacking)}. Name its core with --cpu."
         )
     basis = MEASURED if nature.emulated is None else EMULATOR
-    return BoardMeasurer(device, boards, core, basis, count, builders, limits)
+    return BoardMeasurer(device, boards, core, basis, count, builders, limits, pin)
 
 
-def _look(device: str, boards: Boards, limits: Limits) -> Nature:
+def _look(device: str, boards: Boards, limits: Limits, pin: Pin | None) -> Nature:
     pool = worker_pool(1)
     try:
         for place in _places(boards):
             try:
-                nature: Nature = pool.schedule(look, args=(device, place), timeout=limits.connect).result()
+                asked = pool.schedule(look, args=(device, place, pin), timeout=limits.connect)
+                nature: Nature = asked.result()
                 return nature
             except FutureTimeoutError:
                 failure = f"{device} ({place}) did not answer in {limits.connect:g} s: does another hold it?"

@@ -15,6 +15,7 @@ from compile.tuning.task import build
 from targets.cores import Core
 from targets.emulated.kernel import SYMBOL, Argument
 from targets.emulation import why_emulated
+from targets.pin import Pin
 from targets.place import Place
 from targets.rpc import RpcDevice, connect_place
 from targets.rpc_kernel import RpcKernel, load_kernel
@@ -62,11 +63,13 @@ def get_ready() -> None:
     """The process has started and imported what it needs: now a board may wait for it."""
 
 
-def connect(spec: str, place: Place) -> Nature:
-    """Hold the board at `place`. Raises DeviceError."""
+def connect(spec: str, place: Place, pin: Pin | None = None) -> Nature:
+    """Hold the board at `place`, on its CPUs `pin`. Raises DeviceError; UserError where it has no such."""
     release()
     device = _session.stack.enter_context(connect_place(spec, place))
     _session.device = device
+    if pin is not None:
+        device.pin(pin)
     return Nature(device.features, why_emulated(device.state()))
 
 
@@ -95,8 +98,8 @@ def release() -> None:
     _session.stack.close()
 
 
-def look(spec: str, place: Place) -> Nature:
-    """What the board is, and let it go."""
-    nature = connect(spec, place)
+def look(spec: str, place: Place, pin: Pin | None = None) -> Nature:
+    """What the board is, and let it go. Raises as `connect` does."""
+    nature = connect(spec, place, pin)
     release()
     return nature

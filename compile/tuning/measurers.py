@@ -18,6 +18,7 @@ from compile.tuning.workers import end_pool, with_failures, worker_pool
 from targets.cores import Core
 from targets.device import FORMS, find_boards, find_emulated
 from targets.errors import UserError
+from targets.pin import Pin
 from targets.user_boards import find_user_board
 
 BUILD_SECONDS = 60.0
@@ -128,9 +129,11 @@ class EmulatedMeasurer:
             self._scratch.cleanup()
 
 
-def measurer_for(device: str, core: Core | None, workers: int | str | None) -> Measurer:
+def measurer_for(
+    device: str, core: Core | None, workers: int | str | None, pin: Pin | None = None
+) -> Measurer:
     """What measures on `device` for `core`, building with so many processes at a time, or on the Ray cluster
-    at the address `workers`.
+    at the address `workers`; on a board, on the CPUs `pin`, or else those that boards.toml says.
 
     Raises UserError where these do not go together, DeviceError when no board answers.
     """
@@ -144,10 +147,13 @@ def measurer_for(device: str, core: Core | None, workers: int | str | None) -> M
             raise UserError(f"{workers} measures on the emulated board only, and {device} is none.")
         from compile.tuning.board_measurer import board_measurer
 
-        return board_measurer(device, boards, core, workers or os.cpu_count() or 1)
+        pin = pin or (mine.pin if mine else None)
+        return board_measurer(device, boards, core, workers or os.cpu_count() or 1, pin=pin)
     emulated = find_emulated(device, core)
     if emulated is None:
         raise UserError(f"{device} cannot be searched on: a device is one of {FORMS}.")
+    if pin is not None:
+        raise UserError(f"--pin is for a board: {device} has one CPU.")
     if core is not None and core.name != emulated.core.name:
         raise UserError(f"--device {device} is a {emulated.core.name} and no {core.name}: name one of them.")
     if isinstance(workers, str):

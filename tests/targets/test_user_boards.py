@@ -8,6 +8,7 @@ import pytest
 
 from targets.device import find_boards, open_device
 from targets.errors import UserError
+from targets.pin import Pin
 from targets.place import Place
 from targets.shell.board import ShellBoard
 from targets.ssh.address import SshAddress, parse_address
@@ -42,6 +43,7 @@ def test_board_over_ssh(folder: Path) -> None:
         f"""[boards.pi]
         address = "ssh://me@pi.local:2222"
         core = "cortex-a72"
+        pin = "a72"
         key = "{folder}/key"
         prefix = "taskset -c 2-3"
         """,
@@ -53,6 +55,8 @@ def test_board_over_ssh(folder: Path) -> None:
     assert (address.spec, address.destination, address.port) == ("pi", "me@pi.local", 2222)
     assert address.prefix == ("taskset", "-c", "2-3")
     assert address.core is not None and address.core.name == "cortex-a72"
+    mine = find_user_board("pi")
+    assert mine is not None and mine.pin == Pin(core="cortex-a72")
     command = address.command(folder / "control")
     assert command[-1] == "me@pi.local"
     assert f"-i {folder}/key -o IdentitiesOnly=yes -p 2222" in " ".join(command)
@@ -83,6 +87,7 @@ def test_boards_with_a_token(folder: Path) -> None:
         ('[boards.pi]\naddress = "ssh://pi"\nadress = "x"\n', "'adress' is not known: the keys are"),
         ('[boards.pi]\naddress = "ssh://pi"\ncore = 72\n', 'core must be text in quotes: core = "'),
         ('[boards.pi]\naddress = "ssh://pi"\ncore = "a99"\n', "core: .*a99"),
+        ('[boards.pi]\naddress = "ssh://pi"\npin = "5-4"\n', "pin: '5-4' names no CPU"),
         ('[boards.pi]\naddress = "ssh://pi"\nkey = "/no/key"\n', "key: there is no file /no/key"),
         ('[boards.pi]\naddress = "rpc://pi:1"\nkey = "/etc/hosts"\n', "key has no use with rpc://"),
         ('[boards.pi]\naddress = "ssh://pi"\ntoken_file = "/x"\n', "token_file has no use with ssh://"),

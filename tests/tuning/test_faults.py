@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import signal
@@ -27,7 +28,8 @@ from compile.tuning.spec import read_spec
 from compile.tuning.task import tasks_of
 from compile.tuning.units import CYCLE, EMULATOR
 from targets.device import find_boards
-from targets.errors import DeviceError
+from targets.errors import DeviceError, UserError
+from targets.pin import Pin
 from tests.e2e.conftest import armature  # noqa: F401
 from tests.tuning.farm import GOOD, MEMORY_MIB, Agent, Farm, candidate, farm, wait_until
 from tests.tuning.tunes import CORE, NET, assert_ends_when_interrupted, log_of, tune, wait_for_records
@@ -42,11 +44,11 @@ GREEDY = "for (;;) { char* block = malloc(1 << 20); for (int i = 0; i < 1 << 20;
 
 
 @contextmanager
-def measuring(spec: str, limits: Limits = QUICK) -> Iterator[BoardMeasurer]:
+def measuring(spec: str, limits: Limits = QUICK, pin: Pin | None = None) -> Iterator[BoardMeasurer]:
     """A measurer on boards, of which no process is left afterwards."""
     boards = find_boards(spec)
     assert boards is not None
-    with board_measurer(spec, boards, CORE, 1, limits) as measurer:
+    with board_measurer(spec, boards, CORE, 1, limits, pin) as measurer:
         yield measurer
     alive = [each for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE]
     assert [each for each in alive if "spawn_main" in " ".join(each.cmdline())] == []
@@ -93,6 +95,18 @@ def caller(folder: Path, *agents: Agent) -> Agent:
 
     wait_until(lambda: found() != [])
     return found()[0]
+
+
+def test_candidates_run_on_the_chosen_cpus(board, tmp_path):
+    cpu = max(os.sched_getaffinity(0))
+    elsewhere = f"extern int sched_getcpu(void); if (sched_getcpu() != {cpu}) *(volatile int*)0 = 1; "
+    with measuring(f"rpc://{board.place}", pin=Pin(frozenset({cpu}))) as measurer:
+        assert measured(measurer.measure(candidate(tmp_path / "pinned", elsewhere + GOOD)))
+    with (
+        pytest.raises(UserError, match="has no cortex-a76"),
+        measuring(f"rpc://{board.place}", pin=Pin(core="cortex-a76")),
+    ):
+        pass
 
 
 # -- the candidate's fault
