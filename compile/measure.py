@@ -39,6 +39,12 @@ class Rule:
     most_inferences: int = 100_000
     seconds: float = 30.0
     """After so long it is not stable, and says so."""
+    cool_celsius: float = 60.0
+    """Where it may begin: 20 below where a Raspberry Pi lowers its clock, above what most boards idle at."""
+    cool_seconds: float = 60.0
+    """The longest to wait for that: what has not cooled by then will not, for its heat sink or its place."""
+    cool_look: float = 2.0
+    """Seconds between looks: to look is work, which heats."""
 
 
 @dataclass(frozen=True)

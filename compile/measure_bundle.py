@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compile.bundle import Bundle
+from compile.cool_down import Tell, cool_down
 from compile.measure import Measurement, Rule, measure, timing_warnings
 from compile.source import random_inputs
 from targets.board_state import BoardState, cpu_list
@@ -33,12 +34,15 @@ class MeasuredReport:
     """After the warm-up."""
     after: BoardState
     """With what was seen between the inferences."""
+    beginning: tuple[Warning, ...] = ()
+    """What was wrong before the warm-up."""
 
     @property
     def warnings(self) -> tuple[Warning, ...]:
         """All that a reader of the figure must know, the weightiest first."""
         found = (
             *timing_warnings(self.measurement),
+            *self.beginning,
             *board_warnings(self.before, self.after),
             *_other_core(self.compiled_for, self.after),
         )
@@ -86,11 +90,16 @@ class MeasuredReport:
 
 
 def measure_bundle(
-    bundle: Bundle, device_spec: str, rule: Rule | None = None, pin: Pin | None = None
+    bundle: Bundle,
+    device_spec: str,
+    rule: Rule | None = None,
+    pin: Pin | None = None,
+    tell: Tell = lambda _: None,
 ) -> MeasuredReport:
     """Time inferences of `bundle` on the board `device_spec`, for random inputs that are always the same.
 
-    They run on the CPUs `pin`, or else on those that boards.toml says.
+    They run on the CPUs `pin`, or else on those that boards.toml says. `tell` hears
+    what is waited for.
 
     Raises UserError when the board is emulated, its CPU lacks what the bundle needs, or `device_spec` is
     wrong; DeviceError when the board fails.
@@ -106,13 +115,16 @@ def measure_bundle(
             )
         if pin is not None:
             device.pin(pin)
-        return measure_on(device, bundle.load_on(device), bundle, rule or Rule())
+        return measure_on(device, bundle.load_on(device), bundle, rule or Rule(), tell)
 
 
-def measure_on(device: Device, program: Program, bundle: Bundle, rule: Rule) -> MeasuredReport:
+def measure_on(
+    device: Device, program: Program, bundle: Bundle, rule: Rule, tell: Tell = lambda _: None
+) -> MeasuredReport:
     """The same for a loaded `bundle`, whatever runs it: for a caller who knows what the board is."""
     (drawn,) = random_inputs(bundle.inputs, 1)
     program.take(*drawn)
+    beginning = cool_down(device.state, rule, tell)
     states: list[BoardState] = []
     measurement = measure(program.time, rule, warm=lambda: states.append(device.state()))
     return MeasuredReport(
@@ -124,6 +136,7 @@ def measure_on(device: Device, program: Program, bundle: Bundle, rule: Rule) -> 
         measurement=measurement,
         before=states[0],
         after=device.state(),
+        beginning=beginning,
     )
 
 

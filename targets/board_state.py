@@ -13,6 +13,9 @@ from functools import cached_property
 
 from targets.parts import core_name, core_of_midr
 
+BROKEN_CELSIUS = 150.0
+"""A sensor that says so, or more, tells nothing: silicon is switched off before."""
+
 _CPU = "/sys/devices/system/cpu/cpu{}/{}"
 _THERMAL = "/sys/class/thermal/{}{}/{}"
 _FIRMWARE = "/sys/devices/platform/soc/soc:firmware/get_throttled"
@@ -104,6 +107,16 @@ class BoardState:
     def allowed(self) -> tuple[Cpu, ...]:
         """The CPUs of the mask; all, where it is not told."""
         return tuple(cpu for cpu in self.cpus if cpu.number in self.mask or not self.mask)
+
+    @cached_property
+    def cpu_celsius(self) -> Mapping[str, float]:
+        """The zones of CPUs; where none is named for them, all."""
+        return {name: value for name, value in self.celsius.items() if "cpu" in name} or self.celsius
+
+    @cached_property
+    def hottest(self) -> float | None:
+        """The highest temperature of these; None where none is told."""
+        return max((value for value in self.cpu_celsius.values() if 0 < value < BROKEN_CELSIUS), default=None)
 
 
 def parse_state(text: str) -> BoardState:

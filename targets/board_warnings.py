@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from targets.board_state import BoardState, Cpu, Sample, cpu_list
+from targets.board_state import BROKEN_CELSIUS, BoardState, Cpu, Sample, cpu_list
 from targets.emulation import is_virtual
 
 FULL_CLOCK = 0.95
@@ -16,6 +16,7 @@ OTHERS_CPUS = 0.1
 """CPU time spent on other programs, per second: a tenth of a CPU can move a median by some per cent."""
 LOADED = 0.5
 """Runnable tasks, on average over a minute, before we begin; where the board hides who used its CPUs."""
+COOL = "let it cool down, give it a heat sink or a fan, and measure again"
 
 # vcgencmd get_throttled (raspberrypi.com, documentation/computers/os.html): bits 0 to 3 are what is now, bits
 # 16 to 19 what has been since the start.
@@ -94,7 +95,7 @@ def _limited(before: BoardState, after: BoardState) -> Iterator[Warning]:
         came = earlier.get(cpu.number) != cpu.limit
         reason = f"cpu {cpu.number} may run at {_mhz(cpu.limit)} only, of {_mhz(cpu.highest)}"
         if came:
-            yield Warning(f"{reason}, since it began: throttling", _COOL)
+            yield Warning(f"{reason}, since it began: throttling", COOL)
         else:
             yield Warning(
                 reason,
@@ -109,7 +110,7 @@ def _cooling(before: BoardState, after: BoardState) -> Iterator[Warning]:
     }
     active = [f"{name} (step {step})" for name, step in states.items() if step > 0]
     if active:
-        yield Warning(f"throttling by heat: {', '.join(active)}", _COOL)
+        yield Warning(f"throttling by heat: {', '.join(active)}", COOL)
 
 
 def _firmware(before: BoardState, after: BoardState) -> Iterator[Warning]:
@@ -125,9 +126,13 @@ def _firmware(before: BoardState, after: BoardState) -> Iterator[Warning]:
 
 
 def _hot(_: BoardState, after: BoardState) -> Iterator[Warning]:
-    hot = [f"{name} {value:.0f} °C" for name, value in after.celsius.items() if HOT_CELSIUS <= value < 150]
+    hot = [
+        f"{name} {value:.0f} °C"
+        for name, value in after.celsius.items()
+        if HOT_CELSIUS <= value < BROKEN_CELSIUS
+    ]
     if hot:
-        yield Warning(f"the board is hot: {', '.join(hot)}", _COOL, unreliable=False)
+        yield Warning(f"the board is hot: {', '.join(hot)}", COOL, unreliable=False)
 
 
 def _others(before: BoardState, after: BoardState) -> Iterator[Warning]:
@@ -173,7 +178,6 @@ _CHECKS: tuple[_Check, ...] = (
     _unknown_clock,
 )
 
-_COOL = "let it cool down, give it a heat sink or a fan, and measure again"
 _PERFORMANCE = "sudo cpupower frequency-set -g performance"
 
 

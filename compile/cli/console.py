@@ -82,6 +82,11 @@ def tell_time(name: str, start: float) -> None:
     screen.print(f"  {name:<10} {time.monotonic() - start:6.1f} s")
 
 
+def tell_line(text: str) -> None:
+    """Say what a stage does, while it runs."""
+    screen.print(f"  {escape(text)}", soft_wrap=True)
+
+
 def print_parts(parts: Iterable[object]) -> None:
     """Print what rich renders, tables whole."""
     console = Console(highlight=False, soft_wrap=True, width=TABLE_WIDTH)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from compile.cli import show_measured
-from compile.cli.console import print_json, print_parts, stage
+from compile.cli.console import print_json, print_parts, stage, tell_line
 from targets.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,5 +44,5 @@ def measure_command(
         from compile.measure import Rule
         from compile.measure_bundle import measure_bundle
 
-        report = measure_bundle(bundle, device, Rule(seconds=seconds or DEFAULT_SECONDS), pin)
+        report = measure_bundle(bundle, device, Rule(seconds=seconds or DEFAULT_SECONDS), pin, tell_line)
     print_json(report.to_json()) if as_json else print_parts(show_measured.measured(report))

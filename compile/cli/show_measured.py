@@ -119,9 +119,7 @@ def _seen(state: BoardState) -> str:
 
 
 def _temperature(state: BoardState) -> str:
-    """The zones of CPUs; where none is named for them, all."""
-    zones = {name: value for name, value in state.celsius.items() if "cpu" in name} or state.celsius
-    shown: Sequence[str] = [f"{name} {value:.0f} °C" for name, value in zones.items()]
+    shown: Sequence[str] = [f"{name} {value:.0f} °C" for name, value in state.cpu_celsius.items()]
     more = f"; {len(shown) - ZONES} more" if len(shown) > ZONES else ""
     return ("; ".join(shown[:ZONES]) + more) or UNTOLD
 
