@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -53,6 +53,8 @@ class Measurement:
 
     seconds: tuple[float, ...]
     """Of each inference, in their order."""
+    medians: tuple[float, ...]
+    """Of each batch, in their order."""
     warm_up: int
     """Inferences before, not in `seconds`."""
     stable: bool
@@ -81,19 +83,83 @@ class Measurement:
         return float(last / first - 1)
 
 
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as long as another's a network's inferences take, of batches timed in turns."""
+
+    median: float
+    p10: float
+    p90: float
+    turns: int
+
+
+def ratio(found: Measurement, other: Measurement) -> Ratio:
+    """That of two measurements made in turns: of each turn's medians, so that a drift is in both."""
+    turns = [one / two for one, two in zip(found.medians, other.medians, strict=False)]
+    p10, median, p90 = (float(np.percentile(turns, part)) for part in (10, 50, 90))
+    return Ratio(median, p10, p90, len(turns))
+
+
 def measure(time: TimeInferences, rule: Rule, warm: Callable[[], None] = lambda: None) -> Measurement:
     """Warm up, call `warm`, then time batches of inferences until the median is known, or the time is up."""
-    warm_up, latest = _warm_up(time, rule)
+    return measure_in_turns([time], rule, warm)[0]
+
+
+def measure_in_turns(
+    times: Sequence[TimeInferences], rule: Rule, warm: Callable[[], None] = lambda: None
+) -> tuple[Measurement, ...]:
+    """The same for several networks: a batch of each, in their order, again and again, until all medians are
+    known. What a board does meanwhile, it does to all alike. Each has the time of one alone.
+    """
+    courses = [_Course(time, rule, *_warm_up(time, rule)) for time in times]
     warm()
-    found: list[float] = []
-    batches = 0
-    while not (stable := _is_known(found, batches, rule)):
-        left = rule.seconds - sum(found)
-        if (left <= 0 and batches > 0) or len(found) >= rule.most_inferences:
-            break
-        found.extend(time(_batch(latest, rule, left)))
-        batches += 1
-    return Measurement(tuple(found), warm_up, stable, rule.precision)
+    while not all(course.is_over for course in courses):
+        for course in courses:
+            if not course.is_out:
+                course.go_on()
+    return tuple(course.measurement() for course in courses)
+
+
+@dataclass
+class _Course:
+    """One network on its way to a measurement."""
+
+    time: TimeInferences
+    rule: Rule
+    warm_up: int
+    latest: float
+    """Seconds of an inference, at the end of the warm-up."""
+    found: list[float] = field(default_factory=list)
+    medians: list[float] = field(default_factory=list)
+
+    @property
+    def is_known(self) -> bool:
+        enough = (
+            len(self.found) >= self.rule.least_inferences and len(self.medians) >= self.rule.least_batches
+        )
+        return enough and median_error(self.found) <= self.rule.precision
+
+    @property
+    def is_out(self) -> bool:
+        """Whether its time is up."""
+        is_late = sum(self.found) >= self.rule.seconds and len(self.medians) > 0
+        return is_late or len(self.found) >= self.rule.most_inferences
+
+    @property
+    def is_over(self) -> bool:
+        return self.is_out or self.is_known
+
+    def go_on(self) -> None:
+        """Time a batch."""
+        batch = self.time(_batch(self.latest, self.rule, self.rule.seconds - sum(self.found)))
+        self.found.extend(batch)
+        self.medians.append(float(np.median(batch)))
+
+    def measurement(self) -> Measurement:
+        rule = self.rule
+        return Measurement(
+            tuple(self.found), tuple(self.medians), self.warm_up, self.is_known, rule.precision
+        )
 
 
 def median_error(values: Sequence[float]) -> float:
@@ -166,8 +232,3 @@ def _batch(each: float, rule: Rule, left: float) -> int:
     """Inferences of a batch, where one takes `each` seconds and `left` seconds are left."""
     wanted = min(rule.batch_seconds, left) / max(each, 1e-9)
     return min(max(round(wanted), rule.batch_least), rule.batch_most)
-
-
-def _is_known(found: Sequence[float], batches: int, rule: Rule) -> bool:
-    enough = len(found) >= rule.least_inferences and batches >= rule.least_batches
-    return enough and median_error(found) <= rule.precision

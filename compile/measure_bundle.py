@@ -1,19 +1,19 @@
-"""What an inference of a bundle takes on a board, measured; an emulated board is refused."""
+"""What inferences of bundles take on a board, measured; an emulated board is refused."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from compile.bundle import Bundle
 from compile.cool_down import Tell, cool_down
-from compile.measure import Measurement, Rule, measure, timing_warnings
+from compile.measure import Measurement, Ratio, Rule, measure_in_turns, ratio, timing_warnings
 from compile.source import random_inputs
 from targets.board_state import BoardState, cpu_list
 from targets.board_warnings import Warning, board_warnings, others_cpus
-from targets.device import Device, Program
+from targets.device import Device, Program, require_platform
 from targets.emulation import why_emulated
 from targets.errors import UserError
 from targets.pin import Pin
@@ -53,6 +53,10 @@ class MeasuredReport:
         """Whether the figure must not be quoted."""
         return any(warning.unreliable for warning in self.warnings)
 
+    def ratio_to(self, other: MeasuredReport) -> Ratio:
+        """To one that was measured in turns with it."""
+        return ratio(self.measurement, other.measurement)
+
     def milliseconds(self, part: float) -> float:
         """The latency below which `part` per cent of the inferences were."""
         return self.measurement.percentile(part) * 1e3
@@ -89,55 +93,78 @@ class MeasuredReport:
         }
 
 
-def measure_bundle(
-    bundle: Bundle,
+def measure_bundles(
+    bundles: Sequence[Bundle],
     device_spec: str,
     rule: Rule | None = None,
     pin: Pin | None = None,
     tell: Tell = lambda _: None,
-) -> MeasuredReport:
-    """Time inferences of `bundle` on the board `device_spec`, for random inputs that are always the same.
+) -> tuple[MeasuredReport, ...]:
+    """Time inferences of the bundles, in turns, on the board `device_spec`, for random inputs that are always
+    the same.
 
-    They run on the CPUs `pin`, or else on those that boards.toml says. `tell` hears
-    what is waited for.
-
-    Raises UserError when the board is emulated, its CPU lacks what the bundle needs, or `device_spec` is
+    They run on the CPUs `pin`, or else on those that boards.toml says. `tell` hears what is waited for.
+    Raises UserError when the board is emulated, its CPU lacks what a bundle needs, or `device_spec` is
     wrong; DeviceError when the board fails.
     """
     mine = find_user_board(device_spec)
     pin = pin or (mine.pin if mine else None)
-    with bundle.opened(device_spec) as device:
+    for bundle in bundles:
+        require_platform(device_spec, bundle.platform)
+    with bundles[0].opened(device_spec) as device:
         why = why_emulated(device.state())
         if why is not None:
             raise UserError(
                 f"{device.spec} is an emulated board ({why}): its time says nothing of silicon.\n"
-                f"For an estimate: armature bench {bundle.path} --device emulated:{bundle.core}"
+                f"For an estimate: armature bench {bundles[0].path} --device emulated:{bundles[0].core}"
             )
         if pin is not None:
             device.pin(pin)
-        return measure_on(device, bundle.load_on(device), bundle, rule or Rule(), tell)
+        return measure_all_on(device, [(bundle, bundle.load_on(device)) for bundle in bundles], rule, tell)
 
 
-def measure_on(
-    device: Device, program: Program, bundle: Bundle, rule: Rule, tell: Tell = lambda _: None
-) -> MeasuredReport:
+def measure_on(device: Device, program: Program, bundle: Bundle, rule: Rule) -> MeasuredReport:
     """The same for a loaded `bundle`, whatever runs it: for a caller who knows what the board is."""
-    (drawn,) = random_inputs(bundle.inputs, 1)
-    program.take(*drawn)
+    return measure_all_on(device, [(bundle, program)], rule)[0]
+
+
+def measure_all_on(
+    device: Device,
+    loaded: Sequence[tuple[Bundle, Program]],
+    rule: Rule | None = None,
+    tell: Tell = lambda _: None,
+) -> tuple[MeasuredReport, ...]:
+    """The same for several, in turns."""
+    rule = rule or Rule()
+    for bundle, program in loaded:
+        (drawn,) = random_inputs(bundle.inputs, 1)
+        program.take(*drawn)
     beginning = cool_down(device.state, rule, tell)
     states: list[BoardState] = []
-    measurement = measure(program.time, rule, warm=lambda: states.append(device.state()))
-    return MeasuredReport(
-        bundle=bundle.path,
-        compiled_for=bundle.core,
-        device=device.spec,
-        description=device.description,
-        multiply_adds=bundle.manifest["multiply_adds"],
-        measurement=measurement,
-        before=states[0],
-        after=device.state(),
-        beginning=beginning,
+    found = measure_in_turns(
+        [program.time for _, program in loaded], rule, warm=lambda: states.append(device.state())
     )
+    after = device.state()
+    return tuple(
+        MeasuredReport(
+            bundle=bundle.path,
+            compiled_for=bundle.core,
+            device=device.spec,
+            description=device.description,
+            multiply_adds=bundle.manifest["multiply_adds"],
+            measurement=measurement,
+            before=states[0],
+            after=after,
+            beginning=beginning,
+        )
+        for (bundle, _), measurement in zip(loaded, found, strict=True)
+    )
+
+
+def compared_json(reports: Sequence[MeasuredReport]) -> dict[str, Any]:
+    """Reports of bundles that were measured in turns, each with its ratio to the first, JSON-ready."""
+    rows = [report.to_json() | {"ratio": asdict(report.ratio_to(reports[0]))} for report in reports]
+    return {"device": reports[0].device, "basis": "measured", "bundles": rows}
 
 
 def _other_core(compiled_for: str, state: BoardState) -> Iterator[Warning]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -20,7 +21,7 @@ seconds_option = click.option(
     "--seconds",
     type=click.FloatRange(min=1),
     metavar="S",
-    help=f"On a board: the longest to measure.  [default: {DEFAULT_SECONDS:g}]",
+    help=f"On a board: the longest to measure each.  [default: {DEFAULT_SECONDS:g}]",
 )
 
 
@@ -35,14 +36,24 @@ def is_board(device: str) -> bool:
 
 
 def measure_command(
-    bundle: Bundle, device: str, ghz: float | None, seconds: float | None, pin: Pin | None, as_json: bool
+    bundles: Sequence[Bundle],
+    device: str,
+    ghz: float | None,
+    seconds: float | None,
+    pin: Pin | None,
+    as_json: bool,
 ) -> None:
-    """Measure, and print what was found."""
+    """Measure, and print what was found; several in turns."""
     if ghz is not None:
         raise UserError(f"--ghz is for estimates: {device} has a clock of its own, which it tells.")
     with stage("measure"):
         from compile.measure import Rule
-        from compile.measure_bundle import measure_bundle
+        from compile.measure_bundle import compared_json, measure_bundles
 
-        report = measure_bundle(bundle, device, Rule(seconds=seconds or DEFAULT_SECONDS), pin, tell_line)
+        rule = Rule(seconds=seconds or DEFAULT_SECONDS)
+        reports = measure_bundles(bundles, device, rule, pin, tell_line)
+    if len(reports) > 1:
+        print_json(compared_json(reports)) if as_json else print_parts(show_measured.compared(reports))
+        return
+    (report,) = reports
     print_json(report.to_json()) if as_json else print_parts(show_measured.measured(report))

@@ -13,10 +13,13 @@ from targets.board_state import cpu_list
 if TYPE_CHECKING:
     from compile.measure_bundle import MeasuredReport
     from targets.board_state import BoardState, Cpu
+    from targets.board_warnings import Warning
 
 UNTOLD = "not told"
 ZONES = 4
 """Thermal zones in the table; a phone has dozens, which --json has all."""
+
+FIGURES = ("p10 ms", "p50 ms", "p90 ms", "GFLOP/s", "inferences", "warm-up", "median known to")
 
 Describe = Callable[["Cpu"], str]
 
@@ -28,10 +31,32 @@ def measured(found: MeasuredReport) -> Parts:
     yield ""
     yield _board(found.before, found.after)
     yield ""
-    for warning in found.warnings:
+    yield from _warnings([found])
+
+
+def compared(reports: Sequence[MeasuredReport]) -> Parts:
+    """What was measured in turns: a row for each, with its ratio to the first; then as `measured`."""
+    first = reports[0]
+    told = ", unreliable: the reasons are below" if any(found.unreliable for found in reports) else ""
+    yield f"{_where(first)}: {len(reports)} bundles measured in turns{told}"
+    yield _compared(reports)
+    yield ""
+    yield _board(first.before, first.after)
+    yield ""
+    yield from _warnings(reports)
+
+
+def _warnings(reports: Sequence[MeasuredReport]) -> Parts:
+    """Each once, with the bundles that it is about where it is not about all."""
+    about: dict[Warning, list[str]] = {}
+    for found in reports:
+        for warning in found.warnings:
+            about.setdefault(warning, []).append(str(found.bundle))
+    for warning in sorted(about, key=lambda warning: not warning.unreliable):
         word = "unreliable" if warning.unreliable else "note"
-        yield f"{word}: {escape(warning.reason)}\n  {escape(warning.remedy)}"
-    if not found.warnings:
+        names = f"{', '.join(about[warning])}: " if len(about[warning]) < len(reports) else ""
+        yield f"{word}: {escape(names + warning.reason)}\n  {escape(warning.remedy)}"
+    if not about:
         yield "nothing was found that speaks against the figure (docs/measuring.md)"
 
 
@@ -41,9 +66,13 @@ def board_cells(state: BoardState) -> tuple[str, str, str]:
 
 
 def _latency(found: MeasuredReport) -> str:
-    model = f"{found.after.model}, " if found.after.model else ""
-    figure = f"{found.device} ({escape(model + found.description)}): measured {_ms(found, 50)} ms"
+    figure = f"{_where(found)}: measured {_ms(found, 50)} ms"
     return f"{figure}, unreliable: the reasons are below" if found.unreliable else figure
+
+
+def _where(found: MeasuredReport) -> str:
+    model = f"{found.after.model}, " if found.after.model else ""
+    return f"{found.device} ({escape(model + found.description)})"
 
 
 def _ms(found: MeasuredReport, part: int) -> str:
@@ -53,18 +82,41 @@ def _ms(found: MeasuredReport, part: int) -> str:
 
 
 def _times(found: MeasuredReport) -> object:
-    columns = ("p10 ms", "p50 ms", "p90 ms", "GFLOP/s", "inferences", "warm-up", "median known to")
-    table = make_table("", *columns, right=columns)
+    table = make_table("", *FIGURES, right=FIGURES)
+    table.add_row(_basis(found), *_figures(found))
+    return table
+
+
+def _compared(reports: Sequence[MeasuredReport]) -> object:
+    ratios = ("to the first", "p10 to p90", "turns")
+    table = make_table("bundle", "", *ratios, *FIGURES, right=(*ratios, *FIGURES))
+    for found in reports:
+        to_first = found.ratio_to(reports[0])
+        table.add_row(
+            escape(str(found.bundle)),
+            _basis(found),
+            f"{to_first.median:.3f}",
+            f"{to_first.p10:.3f} to {to_first.p90:.3f}",
+            str(to_first.turns),
+            *_figures(found),
+        )
+    return table
+
+
+def _basis(found: MeasuredReport) -> str:
+    return "measured, unreliable" if found.unreliable else "measured"
+
+
+def _figures(found: MeasuredReport) -> tuple[str, ...]:
+    """The cells under FIGURES."""
     error = found.measurement.median_error
-    table.add_row(
-        "measured, unreliable" if found.unreliable else "measured",
+    return (
         *(_ms(found, part) for part in (10, 50, 90)),
         f"{found.gflops:.1f}",
         str(len(found.measurement.seconds)),
         str(found.measurement.warm_up),
         f"{error:.2%}" if found.measurement.stable else f"{error:.1%}, not stable",
     )
-    return table
 
 
 def _board(before: BoardState, after: BoardState) -> object:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 BENCH_HELP = """Estimate what one inference costs on the emulated board, or measure it on a board.
 
 On a board (ssh://, adb://, rpc://, tracker://) it is measured, with what speaks against the
-figure (docs/measuring.md). On the emulated board, kernel by kernel:
+figure (docs/measuring.md); several bundles are measured in turns, and each is
+compared with the first. On the emulated board, kernel by kernel:
 instructions and cache misses are counted, exactly and repeatably; cycles and
 milliseconds are estimated from them, with the model's known error beside
 (docs/timing.md). The time that emulation takes is never shown. Milliseconds
@@ -33,12 +34,12 @@ Examples:
   armature bench mnv2 --device emulated:cortex-a53 --ghz 1.4 --json
   armature bench mnv2 --core a53,a55,a72,a76
   armature bench mnv2 --device ssh://pi@raspberrypi.local
-  armature bench mnv2 --device rock --pin cortex-a72
+  armature bench mnv2 mnv2-tuned --device rock --pin cortex-a72
 """
 
 
 @click.command("bench", help=BENCH_HELP, short_help="Estimate time by kernel, or measure it on a board.")
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundles", metavar="BUNDLE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @device_option
 @click.option(
     "--core",
@@ -51,7 +52,7 @@ Examples:
 @pin_option
 @json_option
 def bench_command(
-    bundle: Path,
+    bundles: tuple[Path, ...],
     device: str,
     cores: str | None,
     ghz: float | None,
@@ -64,12 +65,15 @@ def bench_command(
         from compile.bench import count, count_for_cores
         from compile.bundle import open_bundle
 
-        opened = open_bundle(bundle)
+        every = [open_bundle(bundle) for bundle in bundles]
     if not chosen and is_board(device):
-        measure_command(opened, device, ghz, seconds, pin, as_json)
+        measure_command(every, device, ghz, seconds, pin, as_json)
         return
     if seconds is not None:
         raise UserError("--seconds is for a board: an emulated one is counted, which takes what it takes.")
+    if len(every) > 1:
+        raise UserError("several bundles are measured in turns on a board; estimates are of one at a time.")
+    (opened,) = every
     if pin is not None:
         raise UserError("--pin is for a board: an emulated one has one CPU.")
     if chosen:

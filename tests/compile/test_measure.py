@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import chain, cycle, repeat
 from math import comb
 from pathlib import Path
@@ -11,8 +12,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compile.measure import Measurement, Rule, measure, median_error, median_rank, timing_warnings
-from compile.measure_bundle import MeasuredReport
+from compile.cli.console import print_parts
+from compile.cli.show_measured import compared
+from compile.measure import (
+    Measurement,
+    Ratio,
+    Rule,
+    TimeInferences,
+    measure,
+    measure_in_turns,
+    median_error,
+    median_rank,
+    ratio,
+    timing_warnings,
+)
+from compile.measure_bundle import MeasuredReport, compared_json
 from tests.targets.states import state
 
 RULE = Rule()
@@ -130,6 +144,60 @@ def test_the_state_is_asked_once_when_warm() -> None:
     assert asked == [found.warm_up]
 
 
+# -- in turns
+
+
+class Shared:
+    """A board on which every inference, of whichever network, makes the next ones slower."""
+
+    def __init__(self, per_inference: float) -> None:
+        self.per_inference = per_inference
+        self.done = 0
+        self.order: list[str] = []
+
+    def network(self, name: str, milliseconds: float) -> TimeInferences:
+        def time(inferences: int) -> list[float]:
+            self.order.append(name)
+            self.done += inferences
+            return [milliseconds / 1e3 * (1 + self.per_inference * self.done)] * inferences
+
+        return time
+
+
+def test_batches_take_turns() -> None:
+    board = Shared(0)
+    warm: list[int] = []
+    found = measure_in_turns(
+        [board.network("a", 20), board.network("b", 30)], RULE, lambda: warm.append(len(board.order))
+    )
+    assert board.order[: warm[0]] == sorted(board.order[: warm[0]])
+    assert board.order[warm[0] :] == ["a", "b"] * RULE.least_batches
+    assert [each.percentile(50) for each in found] == pytest.approx([0.020, 0.030])
+    assert all(each.stable and said(each) == [] for each in found)
+
+
+def test_a_drift_hits_all_alike() -> None:
+    """One after the other, the second would have seemed to take half as long again as it does."""
+    board = Shared(0.0005)
+    rule = Rule(least_inferences=600)
+    one, two = measure_in_turns([board.network("a", 20), board.network("b", 25)], rule)
+    assert min(one.drift, two.drift) > 0.1
+    found = ratio(two, one)
+    assert found.turns >= 20
+    assert found.p10 <= found.median <= found.p90
+    assert found.median == pytest.approx(1.25, rel=0.02)
+    assert ratio(one, one) == Ratio(1, 1, 1, len(one.medians))
+
+
+def test_each_has_the_time_of_one_alone() -> None:
+    """The slow one's is up at once; the other one goes on without it."""
+    board = Shared(0)
+    slow, quick = measure_in_turns([board.network("slow", 60_000), board.network("quick", 20)], RULE)
+    assert (len(slow.medians), slow.stable) == (1, False)
+    assert (len(quick.medians), quick.stable) == (RULE.least_batches, True)
+    assert ratio(quick, slow).turns == 1
+
+
 # -- the interval of the median
 
 
@@ -185,3 +253,19 @@ def test_code_for_another_core_is_a_note() -> None:
     told = report(lambda: repeat(20.0), (f"{cpu}410fd083", f"{cpu}410fd034")).to_json()
     notes = [warning["reason"] for warning in told["warnings"] if not warning["unreliable"]]
     assert "compiled for cortex-a72, but cpu 2, which ran it, is a cortex-a53" in notes
+
+
+def test_reports_in_turns(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is against one alone is told with its name, what is against all without."""
+    first = report(lambda: repeat(20.0), ("ondemand", "powersave"))
+    second = replace(report(lambda: cycle([20.0, 31.0])), bundle=Path("c"), after=first.after)
+    told = compared_json([first, second])
+    assert [row["bundle"] for row in told["bundles"]] == ["b", "c"]
+    assert told["bundles"][0]["ratio"] == {"median": 1, "p10": 1, "p90": 1, "turns": 3}
+    assert told["bundles"][1]["ratio"]["median"] > 1
+    print_parts(compared([first, second]))
+    printed = capsys.readouterr().out
+    assert "2 bundles measured in turns, unreliable" in printed
+    assert "unreliable: governor is powersave" in printed
+    assert "unreliable: c: from p10 to p90 it varies" in printed
+    assert "1.000 to 1.000" in printed

@@ -12,7 +12,7 @@ from compile.bundle import open_bundle
 from compile.cli.console import print_parts
 from compile.cli.show_measured import measured
 from compile.measure import Rule
-from compile.measure_bundle import MeasuredReport, measure_on
+from compile.measure_bundle import MeasuredReport, measure_all_on, measure_on
 from targets.cores import find_core
 from targets.emulated.board import EmulatedBoard
 from tests.e2e.conftest import Armature
@@ -71,12 +71,30 @@ def test_json_and_table(report: MeasuredReport, capsys: pytest.CaptureFixture[st
         assert part in printed
 
 
+def test_bundles_in_turns(small_bundle: Path, board: str) -> None:
+    """The same one twice, in one session."""
+    bundle = open_bundle(small_bundle)
+    with bundle.opened(board) as device:
+        loaded = [(bundle, bundle.load_on(device)) for _ in range(2)]
+        reports = measure_all_on(device, loaded, FEW)
+    for report in reports:
+        assert (report.measurement.warm_up, len(report.measurement.seconds)) == (3 + 4, 3 * 4)
+        assert report.ratio_to(reports[0]).turns == 3
+    assert sum(sample.times for sample in reports[0].after.ran) == 2 * 3 * 4
+
+
 def test_the_command_refuses_an_emulated_board(armature: Armature, small_bundle: Path, board: str) -> None:
     result = armature("bench", small_bundle, "--device", board)
     assert result.exit_code == 2
     assert result.stdout == ""
     assert "is an emulated board" in result.stderr
     assert "--device emulated:cortex-a53" in result.stderr
+
+
+def test_several_are_not_estimated_together(armature: Armature, small_bundle: Path) -> None:
+    result = armature("bench", small_bundle, small_bundle, "--device", "emulated")
+    assert result.exit_code == 2
+    assert "estimates are of one at a time" in result.stderr
 
 
 @pytest.mark.parametrize("device", ["rpc://localhost:1", "tracker://localhost:1/pi"])
