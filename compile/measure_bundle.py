@@ -98,12 +98,14 @@ def measure_bundles(
     device_spec: str,
     rule: Rule | None = None,
     pin: Pin | None = None,
+    governor: str | None = None,
     tell: Tell = lambda _: None,
 ) -> tuple[MeasuredReport, ...]:
     """Time inferences of the bundles, in turns, on the board `device_spec`, for random inputs that are always
     the same.
 
-    They run on the CPUs `pin`, or else on those that boards.toml says. `tell` hears what is waited for.
+    They run on the CPUs `pin`, or else on those that boards.toml says; `governor` is set there meanwhile.
+    `tell` hears what is waited for.
     Raises UserError when the board is emulated, its CPU lacks what a bundle needs, or `device_spec` is
     wrong; DeviceError when the board fails.
     """
@@ -120,6 +122,8 @@ def measure_bundles(
             )
         if pin is not None:
             device.pin(pin)
+        if governor is not None:
+            device.set_governor(governor)
         return measure_all_on(device, [(bundle, bundle.load_on(device)) for bundle in bundles], rule, tell)
 
 

@@ -105,6 +105,13 @@ class Device(Protocol):
             DeviceError: it refuses them, the link was lost, or the agent there is too old.
         """
 
+    def set_governor(self, governor: str) -> None:
+        """Sets what governs the clock of the CPUs of the mask; the board restores it when the session ends.
+
+        Raises:
+            DeviceError: it may not, the link was lost, or the agent there is too old.
+        """
+
 
 def open_device(
     spec: str, bundle_core: Core | None = None, session_timeout: float = 0.0

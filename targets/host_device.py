@@ -83,6 +83,10 @@ class HostDevice:
         """Raises UserError: it would keep this whole process on these CPUs, the compiler too."""
         raise UserError(f"{HOST} is not pinned to CPUs: start the command itself by taskset.")
 
+    def set_governor(self, governor: str) -> None:  # noqa: ARG002
+        """Raises UserError: nothing here would put it back."""
+        raise UserError(f"The governor of {HOST} is yours: sudo cpupower frequency-set -g performance.")
+
 
 @contextmanager
 def open_host() -> Iterator[HostDevice]:

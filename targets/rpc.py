@@ -39,6 +39,7 @@ DEVICE_INFO = "armature.device_info"
 STATE = "armature.board.state"
 SAMPLE = "armature.board.sample"
 PIN = "armature.board.pin"
+GOVERNOR = "armature.board.governor"
 
 # How TVM's client words a dead socket; `code=` is its own "shut down", met where an answer was due.
 _LOST = re.compile(
@@ -198,6 +199,11 @@ class RpcDevice:
                 f"{self.spec} failed while {doing}: it may use cpu {cpu_list(mask)} only. "
                 "Choose among these, or start the agent where more are allowed (taskset, cpuset)."
             )
+
+    def set_governor(self, governor: str) -> None:
+        """See `targets.device.Device`."""
+        with self.link.explained(f"setting the governor {governor}"):
+            _function(self.link, GOVERNOR)(governor)
 
 
 @contextmanager

@@ -23,6 +23,11 @@ seconds_option = click.option(
     metavar="S",
     help=f"On a board: the longest to measure each.  [default: {DEFAULT_SECONDS:g}]",
 )
+governor_option = click.option(
+    "--governor",
+    type=click.Choice(("performance",)),
+    help="On a board: set it on the CPUs of the mask, until the session ends; it usually takes root there.",
+)
 
 
 def is_board(device: str) -> bool:
@@ -41,6 +46,7 @@ def measure_command(
     ghz: float | None,
     seconds: float | None,
     pin: Pin | None,
+    governor: str | None,
     as_json: bool,
 ) -> None:
     """Measure, and print what was found; several in turns."""
@@ -51,7 +57,7 @@ def measure_command(
         from compile.measure_bundle import compared_json, measure_bundles
 
         rule = Rule(seconds=seconds or DEFAULT_SECONDS)
-        reports = measure_bundles(bundles, device, rule, pin, tell_line)
+        reports = measure_bundles(bundles, device, rule, pin, governor, tell_line)
     if len(reports) > 1:
         print_json(compared_json(reports)) if as_json else print_parts(show_measured.compared(reports))
         return

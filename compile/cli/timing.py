@@ -9,7 +9,7 @@ import click
 
 from compile.cli import show_estimates
 from compile.cli.console import print_json, print_parts, stage
-from compile.cli.measuring import is_board, measure_command, seconds_option
+from compile.cli.measuring import governor_option, is_board, measure_command, seconds_option
 from compile.cli.options import device_option, ghz_option, json_option, pin_option
 from targets.device import EMULATED
 from targets.errors import UserError
@@ -50,6 +50,7 @@ Examples:
 @ghz_option
 @seconds_option
 @pin_option
+@governor_option
 @json_option
 def bench_command(
     bundles: tuple[Path, ...],
@@ -58,6 +59,7 @@ def bench_command(
     ghz: float | None,
     seconds: float | None,
     pin: Pin | None,
+    governor: str | None,
     as_json: bool,
 ) -> None:
     chosen = _chosen_cores(cores, device, ghz)
@@ -67,15 +69,16 @@ def bench_command(
 
         every = [open_bundle(bundle) for bundle in bundles]
     if not chosen and is_board(device):
-        measure_command(every, device, ghz, seconds, pin, as_json)
+        measure_command(every, device, ghz, seconds, pin, governor, as_json)
         return
     if seconds is not None:
         raise UserError("--seconds is for a board: an emulated one is counted, which takes what it takes.")
     if len(every) > 1:
         raise UserError("several bundles are measured in turns on a board; estimates are of one at a time.")
     (opened,) = every
-    if pin is not None:
-        raise UserError("--pin is for a board: an emulated one has one CPU.")
+    if pin is not None or governor is not None:
+        option = "--governor" if pin is None else "--pin"
+        raise UserError(f"{option} is for a board: an emulated one has one CPU and one clock.")
     if chosen:
         with stage("count"):
             reports = count_for_cores(opened, chosen)

@@ -111,6 +111,7 @@ def test_a_board_that_is_not_there(armature: Armature, small_bundle: Path, devic
         (("--device", "emulated", "--seconds", "5"), "--seconds is for a board"),
         (("--device", "rpc://localhost:1", "--core", "a53"), "both choose the core"),
         (("--device", "emulated", "--pin", "0"), "--pin is for a board"),
+        (("--device", "emulated", "--governor", "performance"), "--governor is for a board"),
         (("--device", "rpc://localhost:1", "--pin", "0,x"), "--pin: '0,x' is no list of CPUs"),
         (("--device", "rpc://localhost"), "rpc needs rpc://HOST:PORT"),
     ],

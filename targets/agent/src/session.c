@@ -15,6 +15,7 @@
 
 #include "agent.h"
 #include "ffi.h"
+#include "governor.h"
 #include "net.h"
 #include "session_process.h"
 
@@ -186,10 +187,12 @@ void session_serve(const Session* session) {
     close(session->socket);
     return;
   }
+  governors_begin();
   pid_t agent = getpid(), process = fork();
   if (process == 0) session_process(session, folder, agent);
   if (process < 0) {
     log_line("fork: %s", strerror(errno));
+    governors_end();
   } else {
     int status = 0;
     struct rusage usage = {0};
@@ -197,6 +200,7 @@ void session_serve(const Session* session) {
     if (session->seconds > 0) watch.deadline = seconds_now() + session->seconds;
     Ending ending = wait_for(session, &watch, &status, &usage);
     end_strays(folder);
+    governors_end();
     report(session, ending, status, &usage);
   }
   close(session->socket);

@@ -14,6 +14,7 @@
 #include "board_state.h"
 #include "c_library_calls.h"
 #include "ffi.h"
+#include "governor.h"
 #include "pin.h"
 
 int session_file(const TVMFFIAny* argument, const char* folder, char* path, size_t size) {
@@ -72,6 +73,7 @@ static int serve_client(int socket, char* folder) {
   failed |= ffi_register("armature.board.state", describe_state, NULL);
   failed |= ffi_register("armature.board.sample", sample_board, NULL);
   failed |= pin_register();
+  failed |= governor_register();
   failed |= c_library_register(folder);
   if (failed == 0 && ffi_call_global("rpc.ServerLoop", &argument, 1, &nothing) == 0) return EXIT_DONE;
   log_line("session ended: %s", ffi_error());
