@@ -25,7 +25,7 @@ class Pin:
         if self.core:
             found = frozenset(cpu.number for cpu in state.cpus if cpu.core == self.core)
             if not found:
-                raise UserError(f"{spec} has no {self.core} to be kept on: {known}. Give numbers: --pin 0-3.")
+                raise UserError(f"{spec} has no {self.core} to be kept on: {known}. Give their numbers.")
             return found
         absent = self.numbers - {cpu.number for cpu in state.cpus}
         if absent and state.cpus:

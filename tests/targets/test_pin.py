@@ -50,7 +50,7 @@ def test_what_is_neither(text: str, said: str) -> None:
     ("text", "said"),
     [
         ("4-7", "it has no cpu 6-7 to be kept on: it has cpu 0-3 cortex-a53; cpu 4-5 cortex-a72"),
-        ("a76", "it has no cortex-a76 to be kept on: it has cpu 0-3 .* Give numbers"),
+        ("a76", "it has no cortex-a76 to be kept on: it has cpu 0-3 .* Give their numbers"),
     ],
 )
 def test_what_the_board_has_not(text: str, said: str) -> None:
