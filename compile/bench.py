@@ -18,9 +18,10 @@ from compile.bundle import PROGRAM, Bundle
 from compile.c_library.names import c_name, kernel_of_share, kernel_symbol
 from compile.source import random_inputs
 from targets.cores import Core, find_core
-from targets.device import EMULATED, Emulated, find_emulated, require_platform
+from targets.device import require_platform
 from targets.emulated.estimate import Estimate, estimates
 from targets.emulated.profile import REPEAT, Block, Caches, Profile, profile
+from targets.emulated.spec import EMULATED, Emulated, find_emulated
 from targets.errors import UserError
 from targets.symbols import Functions
 

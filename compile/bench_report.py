@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from targets.device import Emulated
 from targets.emulated.estimate import LINE_BYTES, facts, latency, memory_milliseconds, milliseconds
 from targets.emulated.pricing import timing_model
 from targets.emulated.profile import Caches
+from targets.emulated.spec import Emulated
 
 LANES = 4
 """float32 multiply-adds of one 128-bit FMLA."""

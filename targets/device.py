@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
 from targets.board_state import BoardState
-from targets.boards import Board, big_cluster, big_core, find_board
-from targets.cores import AARCH64, Core, find_core
+from targets.cores import Core
+from targets.emulated.spec import EMULATED, find_emulated
 from targets.errors import UserError
 from targets.pin import Pin
 from targets.platforms import LINUX_ARM, host_platform
@@ -29,7 +28,7 @@ FORMS = (
     "or a name in boards.toml"
 )
 """Of what is a board, or emulates one."""
-EMULATED, HOST = "emulated", "host"
+HOST = "host"
 
 
 class Program(Protocol):
@@ -157,61 +156,10 @@ def runs_on(spec: str, platform: str) -> bool:
     return True
 
 
-@dataclass(frozen=True)
-class Emulated:
-    """What an emulated board stands for. Raises UserError for a core of 32 bits."""
-
-    core: Core
-    board: Board | None = None
-    """None where only a core was named."""
-    ghz: float | None = None
-    """The clock of the board's biggest core; None where nothing says it: a core alone has no clock."""
-
-    def __post_init__(self) -> None:
-        if self.core.arch != AARCH64:
-            raise UserError(
-                f"no emulated board is a {self.core.name}, which has 32 bits: compile it with "
-                "--format c-library, and run a program that uses the library on a board, or under qemu-arm"
-            )
-
-    @property
-    def name(self) -> str:
-        """As a device is named: emulated:BOARD or emulated:CORE."""
-        return f"emulated:{self.board.name if self.board else self.core.name}"
-
-
-def find_emulated(spec: str, bundle_core: Core | None = None) -> Emulated | None:
-    """What the emulated board `spec` stands for; None where `spec` is another kind of device.
-
-    Raises UserError when it is written wrongly or its core is unknown.
-    """
-    if spec != EMULATED and not spec.startswith(("emulated:", "emulated/")):
-        return None
-    name = spec.partition(":")[2]
-    if (spec.startswith("emulated:") and name == "") or spec.startswith("emulated/"):
-        raise UserError(
-            f"unknown device {spec!r}: the emulated board is `emulated`, `emulated:CORE` or `emulated:BOARD`"
-        )
-    return _core_or_board(name) if name else Emulated(bundle_core or find_core("generic"))
-
-
 def _emulated(spec: str, bundle_core: Core | None, seconds: float) -> AbstractContextManager[Device]:
     found = find_emulated(spec, bundle_core)
     assert found is not None
     return _open_emulated(found.core, seconds)
-
-
-def _core_or_board(name: str) -> Emulated:
-    """The core of that name, or the biggest one of the board of that name, at its clock."""
-    try:
-        core = find_core(name)
-    except UserError as no_core:
-        try:
-            board = find_board(name)
-        except UserError as no_board:
-            raise UserError(f"{no_core}; {no_board}") from None
-        return Emulated(big_core(board), board, big_cluster(board).ghz)
-    return Emulated(core)
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from targets.agent.build import build_agent
-from targets.device import FORMS, find_emulated
+from targets.device import FORMS
+from targets.emulated.spec import find_emulated
 from targets.errors import UserError
 
 

@@ -80,9 +80,9 @@ def profile_command(
     as_json: bool,
 ) -> None:
     with stage("load"):
-        from targets.device import find_emulated
         from targets.emulated.launch import Launch
         from targets.emulated.program import profile_program
+        from targets.emulated.spec import find_emulated
     emulated = find_emulated(device)
     if emulated is None:
         raise UserError(f"{device} cannot count instructions: that needs --device emulated[:CORE|BOARD].")

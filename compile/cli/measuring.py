@@ -32,7 +32,8 @@ governor_option = click.option(
 
 def is_board(device: str) -> bool:
     """Whether `device` is measured rather than estimated. UserError when it is no device."""
-    from targets.device import find_emulated, open_device
+    from targets.device import open_device
+    from targets.emulated.spec import find_emulated
 
     if find_emulated(device) is not None:
         return False

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from targets.device import EMULATED, HOST, runs_on
+from targets.device import HOST, runs_on
+from targets.emulated.spec import EMULATED
 
 if TYPE_CHECKING:
     from compile.bundle import Bundle

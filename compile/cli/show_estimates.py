@@ -12,9 +12,9 @@ from compile.cli.show import Parts, make_table
 
 if TYPE_CHECKING:
     from compile.bench_report import BenchReport, Row
-    from targets.device import Emulated
     from targets.emulated.profile import Caches
     from targets.emulated.program import Part, ProgramReport
+    from targets.emulated.spec import Emulated
 
 NAME_WIDTH = 41
 SUFFIXES = {"kernel": "k", "stride": "s"}

@@ -11,7 +11,7 @@ from compile.cli import show_estimates
 from compile.cli.console import print_json, print_parts, stage
 from compile.cli.measuring import governor_option, is_board, measure_command, seconds_option
 from compile.cli.options import device_option, ghz_option, json_option, pin_option
-from targets.device import EMULATED
+from targets.emulated.spec import EMULATED
 from targets.errors import UserError
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from compile.tuning.task import Task
 from compile.tuning.units import ESTIMATED
 from compile.tuning.workers import end_pool, with_failures, worker_pool
 from targets.cores import Core
-from targets.device import FORMS, find_boards, find_emulated
+from targets.device import FORMS, find_boards
+from targets.emulated.spec import find_emulated
 from targets.errors import UserError
 from targets.pin import Pin
 from targets.user_boards import find_user_board

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from targets.cores import Core
-from targets.device import Emulated
 from targets.emulated.error import known_error
 from targets.emulated.pricing import miss_cycles, price, timing_model
 from targets.emulated.profile import Block, Caches
+from targets.emulated.spec import Emulated
 
 LINE_BYTES = 64
 RARE = 0.5

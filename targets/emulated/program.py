@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from targets.device import Emulated
 from targets.emulated.estimate import Estimate, estimates, facts, latency
 from targets.emulated.launch import Launch
 from targets.emulated.pricing import timing_model
 from targets.emulated.profile import REPEAT, Block, Caches, Profile, profile, profile_whole
+from targets.emulated.spec import Emulated
 from targets.errors import UserError
 from targets.symbols import Functions
 
