@@ -12,6 +12,7 @@ import pytest
 from targets import device
 from targets.boards import BOARD, BOARDS, CORE, Board, Cluster, big_core, board_rows, find_board
 from targets.cores import Core, find_core
+from targets.emulated import spec
 from targets.errors import UserError
 
 every_board = pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.name)
@@ -116,7 +117,7 @@ def test_a_board_emulates_its_biggest_core(board: str, opened: list[Core]) -> No
 
 
 def test_the_name_of_a_core_wins(opened: list[Core], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "find_board", lambda _: pytest.fail("asked for a board"))
+    monkeypatch.setattr(spec, "find_board", lambda _: pytest.fail("asked for a board"))
     device.open_device("emulated:a73")
     assert opened == [find_core("cortex-a73")]
 
