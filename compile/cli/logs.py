@@ -91,11 +91,14 @@ def merge_command(sources: Sequence[Path], into: Path | None, as_json: bool) -> 
 
 
 def _read_logs(folder: Path | None) -> list[Log]:
-    """The logs in `folder`, or all that a compile reads."""
-    from compile.tuning.lookup import log_folders
-    from compile.tuning.upkeep import logs_in
+    """The logs in `folder`, or all that a compile reads, of which the user's own may have none yet."""
+    from compile.tuning.lookup import shipped_logs, user_logs
+    from compile.tuning.records import RECORDS
 
-    return [log for each in log_folders(folder) if each == folder or each.is_dir() for log in logs_in(each)]
+    if folder is not None:
+        return _logs(folder)
+    own = user_logs()
+    return [*(_logs(own) if any(own.glob(f"*/{RECORDS}")) else []), *_logs(shipped_logs())]
 
 
 def _logs(folder: Path | None) -> list[Log]:

@@ -129,6 +129,16 @@ def test_interrupted_tune_keeps_what_it_had_and_leaves_no_process(times, tmp_pat
     assert len(found) > 3 and set(found.values()) == {1}
 
 
+def test_shipped_logs_are_shown_where_there_are_none_of_ones_own(armature, tmp_path, monkeypatch):  # noqa: F811
+    (tmp_path / CORE.name).mkdir()
+    monkeypatch.setenv("ARMATURE_TUNING_LOGS", str(tmp_path))
+    result = armature("logs", "show", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert CORE.name in {row["core"] for row in document(result)}
+    result = armature("logs", "show", tmp_path)
+    assert result.exit_code == 2 and "has no tuning log" in result.stderr
+
+
 def test_two_tunes_at_once_write_every_figure_once(tmp_path):
     options = ("--device", "emulated:cortex-a53", "--trials", 8, "--workers", 1, "--json")
     tunes = [tune(tmp_path, *options, stdout=subprocess.PIPE) for _ in range(2)]
